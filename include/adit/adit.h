@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/* adit/adit.h: the public API of libadit. C11, also valid C++17.
+ *
+ *   adit       one tunnel: device + stack + workers. No globals; make as many as you like.
+ *   adit_conn  one TCP flow (conn.h). Starts PENDING: SYN seen, nothing answered yet.
+ *   adit_udp   one UDP mapping (udp.h): all datagrams of one client address and port.
+ *   handler    the functions you supply. They never block.
+ *   loop       every object lives on one loop (loop.h); call its functions only there. adit_post() crosses threads.
+ */
+#ifndef ADIT_H
+#define ADIT_H
+#include "base.h"
+#include "conn.h"
+#include "loop.h"
+#include "udp.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ----------------------------------------------------------------------------------------- handler -- */
+
+enum adit_verdict {          /* from prepare(), and for the reject functions */
+    ADIT_DEFER = 0,          /* hand it over PENDING: you answer the SYN when you know (default) */
+    ADIT_ACCEPT = 1,         /* answer now, hand it over when established */
+    ADIT_RESET = 2,          /* TCP RST; ICMP port unreachable */
+    ADIT_UNREACH_HOST = 3,   /* ICMP host, net, administratively prohibited */
+    ADIT_UNREACH_NET = 4,
+    ADIT_UNREACH_ADMIN = 5,
+    ADIT_DROP = 6,           /* silence */
+    ADIT_ECHO_REPLY = 8,     /* icmp() only: answer here */
+    ADIT_ECHO_FORWARD = 9    /* icmp() only: by a ping socket to the real destination */
+};
+
+enum { ADIT_STACK_DEFAULT = 0, ADIT_STACK_USERSPACE = 1, ADIT_STACK_SYSTEM = 2 };
+
+typedef struct adit_decision { /* preset to: defer, the configured stack, mark and timeouts */
+    size_t size;
+    int verdict;      /* enum adit_verdict */
+    int stack;        /* ADIT_STACK_*: who terminates this TCP flow where the stack is mixed */
+    uint32_t mark;    /* of the upstream socket (SO_MARK); 0: the option's */
+    uint32_t idle_ms; /* 0: the option's */
+} adit_decision;
+
+typedef struct adit_echo { /* an ICMP or ICMPv6 echo request */
+    adit_flow flow;
+    uint16_t id, seq;
+    const uint8_t *data; /* borrowed until the callback returns */
+    size_t len;
+} adit_echo;
+
+/* Every member may be NULL. All are called on the worker that owns the flow, with the context of adit_new() (or
+ * of worker_ctx). They must not block and must not call adit_free(). */
+typedef struct adit_handler {
+    size_t size; /* sizeof(adit_handler) */
+    /* Asked once per TCP flow, per (UDP mapping, remote) and per ICMP (source, destination); the answer is cached
+     * as long as that entry lives. A mapping opened toward one remote is no licence for another. NULL: defer. */
+    void (*prepare)(void *ctx, adit *a, const adit_flow *f, adit_decision *out);
+    void (*tcp)(void *ctx, adit_conn *c);                     /* NULL: ADIT_RESET */
+    void (*udp)(void *ctx, adit_udp *u);                      /* NULL: ADIT_RESET */
+    int (*icmp)(void *ctx, adit *a, const adit_echo *e);      /* a verdict. NULL: ADIT_ECHO_FORWARD */
+    void (*stopped)(void *ctx, adit *a, const adit_error *why); /* the device is gone, or another fatal error */
+} adit_handler;
+
+/* ----------------------------------------------------------------------------------------- options -- */
+
+enum { ADIT_PRESET_DESKTOP, ADIT_PRESET_MOBILE, ADIT_PRESET_ROUTER, ADIT_PRESET_SERVER };
+enum {
+    ADIT_DEV_CREATE,  /* create (or adopt) a TUN by name */
+    ADIT_DEV_FD,      /* descriptors of a TUN that the caller opened */
+    ADIT_DEV_EXTERNAL /* the caller moves packets: adit_input() and `output` */
+};
+enum { ADIT_FILTER_ENDPOINT, ADIT_FILTER_ADDRESS, ADIT_FILTER_ADDRESS_PORT }; /* RFC 4787 section 5 */
+enum adit_socket_purpose { ADIT_SOCKET_TCP, ADIT_SOCKET_UDP, ADIT_SOCKET_PING };
+
+/* Packets toward the caller of an external device. Borrowed until it returns; returns how many were taken: the
+ * others are offered again later (TCP), or dropped and counted (the rest). */
+typedef size_t (*adit_output_fn)(void *ctx, const adit_packet *p, size_t n);
+
+/* Destinations that are seen under another address inside the tunnel. A flow to `seen` gets `real` as its
+ * destination, and what comes back is rewritten. Port 0 in both: every port. */
+typedef struct adit_alias {
+    adit_addr seen, real;
+} adit_alias;
+
+/* Flat and append-only; `size` is what makes it grow safely. Strings and arrays are borrowed until adit_new()
+ * returns, callbacks and their contexts until adit_free(). 0 or NULL means "the preset's default". */
+typedef struct adit_options {
+    size_t size; /* set by adit_options_init */
+
+    /* the device */
+    int kind;                /* ADIT_DEV_* */
+    const char *name;        /* to create or adopt; "tun%d" lets the kernel number it. NULL: "adit%d" */
+    const char *const *addrs; /* "172.19.0.1/30", "fd00::1/126" */
+    size_t addrs_count;
+    uint32_t mtu_bytes;      /* 1280 to 65535; default 1500 */
+    uint32_t txqueue_packets; /* length of the kernel's queue toward us; default 1000 */
+    int default_route;       /* add default routes through the device (for a network namespace of its own) */
+    const char *netns;       /* name or path of the network namespace the device lives in; sockets stay outside */
+    adit_socket netns_fd;    /* the same as a descriptor, borrowed; ADIT_NO_SOCKET */
+    int no_offload;          /* no vnet header: one MTU-sized packet per read and write */
+    const adit_socket *fds;  /* ADIT_DEV_FD: one per queue */
+    size_t fds_count;
+    int take_fds;            /* 0: duplicated, yours stay open; 1: ours from the call of adit_new on, also when it fails */
+    int fd_vnet_hdr;         /* each packet on the descriptors carries a 10-octet virtio-net header */
+    int fd_family_prefix;    /* ... or the 4-octet address family of utun */
+    adit_output_fn output;   /* ADIT_DEV_EXTERNAL */
+    void *output_ctx;
+    const char *fault;       /* fault injector, both ways: "loss=1%,delay=10ms,..." (docs/fault.md); NULL: none */
+    void (*capture)(void *ctx, const void *pcap_bytes, size_t len); /* pcap file octets, header first; any worker */
+    void *capture_ctx;
+    uint32_t capture_snap_bytes; /* 0: whole packets */
+
+    /* who terminates */
+    const char *stack;       /* "" (auto), "userspace" (or "gvisor"); "system" and "mixed" are not built yet */
+    int include_all_networks; /* the host routes everything to us (Apple): userspace only */
+    const adit_alias *aliases;
+    size_t aliases_count;
+    int allow_martians;      /* accept loopback, multicast and other bogus addresses from the device */
+
+    /* limits, per worker where flows are concerned */
+    uint64_t memory_bytes;   /* budget for flows and buffers */
+    uint32_t tcp_max, udp_max;   /* flows, mappings */
+    uint32_t tcp_half_open_max, tcp_half_open_per_client_max;
+    uint32_t udp_per_client_max;
+    uint32_t rx_window_bytes; /* the most a TCP flow may queue toward its handler */
+    uint32_t tx_buffer_bytes; /* the most it may hold toward the client */
+    uint32_t mss_clamp_bytes; /* 0: by the MTU */
+    int udp_filtering;       /* ADIT_FILTER_* */
+
+    /* timeouts */
+    uint32_t tcp_idle_ms;    /* established and silent; default 2 h 4 min (RFC 5382) */
+    uint32_t tcp_half_closed_ms;
+    uint32_t tcp_keepalive_ms; /* probes to a silent client; 0: default 2 h */
+    uint32_t tcp_time_wait_ms;
+    uint32_t udp_unreplied_ms, udp_replied_ms, udp_dns_ms, icmp_ms;
+    uint32_t dial_ms;        /* a PENDING flow that nobody settled is refused after it */
+
+    /* sockets that adit opens */
+    int (*protect)(void *ctx, adit_socket s, const adit_dest *to); /* before connect; not 0: the dial fails */
+    void *protect_ctx;
+    uint32_t mark;           /* SO_MARK; 0: none */
+    const char *bind_iface;  /* SO_BINDTODEVICE */
+    adit_socket (*socket)(void *ctx, int purpose, int family, int type); /* NULL: ours. family 4 or 6 */
+    void *socket_ctx;
+
+    /* what a host may replace */
+    const adit_allocator *alloc;
+    adit_log_fn log;
+    void *log_ctx;
+    int log_level;           /* ADIT_LOG_* */
+    void (*notice)(void *ctx, const adit_error *e); /* degradations: an offload switched off, a fallback; any thread */
+    void *notice_ctx;
+    uint64_t (*now_ns)(void *ctx);
+    void (*random)(void *ctx, void *buf, size_t len);
+    void *sys_ctx;           /* of now_ns and random */
+
+    /* threads */
+    uint16_t workers;        /* 0: decide. One is what this version runs */
+    void *(*worker_ctx)(void *ctx, uint16_t worker); /* a context per worker for the handler; NULL: all share ctx */
+} adit_options;
+
+/* Fills *o with the preset's defaults. */
+ADIT_API void adit_options_init_(adit_options *o, int preset, size_t size);
+#define adit_options_init(o, preset) adit_options_init_((o), (preset), sizeof(adit_options))
+
+/* --------------------------------------------------------------------------------------- lifecycle -- */
+
+/* Checks the options, opens the device and makes everything ready; no packet is read yet. On failure *out is NULL
+ * and err (may be NULL) says why. h is copied; ctx is passed to its functions. */
+ADIT_API int adit_new(adit **out, const adit_options *o, const adit_handler *h, void *ctx, adit_error *err);
+/* Runs it in threads of its own. Once. */
+ADIT_API int adit_start(adit *a, adit_error *err);
+/* Runs it in this thread; returns after adit_stop(). Once. */
+ADIT_API int adit_run(adit *a, adit_error *err);
+/* Any thread, any callback, a signal handler. Returns at once; flows are closed by the workers. */
+ADIT_API void adit_stop(adit *a);
+/* Not from a callback. Stops if need be, waits; every closed() has been called when it returns. NULL is allowed. */
+ADIT_API void adit_free(adit *a);
+ADIT_API const char *adit_device_name(const adit *a); /* "" for an external device */
+
+/* Opens and configures a TUN as the options say (name, addresses, MTU, routes; in the calling thread's network
+ * namespace) and hands over its descriptor, for a process that passes it to another one. *vnet_hdr: what to set
+ * fd_vnet_hdr to there. name: the device's name, at least 16 octets. */
+ADIT_API int adit_device_open(const adit_options *o, adit_socket *fd, int *vnet_hdr, char *name, adit_error *err);
+
+/* ADIT_DEV_EXTERNAL: packets from the caller, on the loop's thread. They are borrowed until it returns. Their flags
+ * are believed only where the octets agree; checksums are verified unless ADIT_PACKET_CSUM_VALID is set. Returns how many
+ * were accepted; drops are counted. */
+ADIT_API size_t adit_input(adit *a, const adit_packet *p, size_t n);
+
+/* The host's own loop, instead of adit_start or adit_run: watch the descriptor for reading, call dispatch when it is
+ * ready or the timeout has passed. All on one thread. Once adit_stop() was called, dispatch returns ADIT_ECLOSED when
+ * everything is closed. */
+ADIT_API adit_loop *adit_main_loop(adit *a);
+ADIT_API adit_socket adit_loop_pollfd(adit_loop *l);
+ADIT_API int64_t adit_loop_timeout_ns(adit_loop *l); /* -1: none */
+ADIT_API int adit_loop_dispatch(adit_loop *l);       /* never blocks */
+
+/* --------------------------------------------------------------- the other way: out through the stack -- */
+
+/* An active open toward a client behind the device, from the address `from`. On the loop's thread. The conn is
+ * accepted from the start: events come once it is established, closed() if it is refused. */
+ADIT_API int adit_stack_dial(adit *a, const adit_addr *from, const adit_addr *to, const adit_conn_ops *ops, void *user,
+                             adit_conn **out);
+/* Flows to this address (family 0: any) and port go to fn instead of the handler. On the loop's thread. */
+ADIT_API int adit_stack_listen(adit *a, const adit_addr *at, void (*fn)(void *ctx, adit_conn *c), void *ctx);
+
+/* ---------------------------------------------------------------------------------------- counters -- */
+
+#define ADIT_DROPS_MAX 128
+typedef struct adit_stats {
+    size_t size; /* sizeof(adit_stats), set by the caller */
+    uint64_t rx_bytes, tx_bytes, rx_packets, tx_packets; /* at the device; a super-segment is one packet */
+    uint64_t tcp_open, tcp_half_open, tcp_total, tcp_rejected;
+    uint64_t tcp_segments_retransmitted, tcp_fast_retransmits, tcp_timeouts; /* losses repaired, and how */
+    uint64_t udp_open, udp_total, icmp_total;
+    uint64_t memory_used_bytes, memory_peak_bytes, memory_budget_bytes, memory_starved;
+    uint64_t turns, device_reads, device_writes;
+    uint64_t drops[ADIT_DROPS_MAX]; /* by reason; adit_drop_name() */
+} adit_stats;
+ADIT_API int adit_get_stats(adit *a, adit_stats *s); /* any thread; up to a turn old while running */
+/* "tcp_checksum" and its sentence; NULL beyond the last reason. Reason 0 is "none". */
+ADIT_API const char *adit_drop_name(unsigned reason);
+ADIT_API const char *adit_drop_text(unsigned reason);
+/* Key: value lines: version, device and its offloads, stack and engine, flows. Returns the length as snprintf does.
+ * Any thread. */
+ADIT_API int adit_status(adit *a, char *text, size_t len);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

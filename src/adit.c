@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+/* adit: the composition root. */
+#include "adit/adit.h"

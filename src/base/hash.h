@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* hash: SipHash, and an open-addressed table keyed by it.
+ *
+ * Everything that is looked up by something a stranger chooses (addresses, ports, identifiers) goes
+ * through a keyed hash, so that nobody can aim for one bucket. The table stores (hash, item) pairs
+ * only: the key lives in the item and the caller compares it, so that one table serves every kind of
+ * item without a callback. Linear probing, deletion by shifting back, at most 7/8 full; it grows by
+ * doubling from the allocator's memory and never beyond `items_max`.
+ *
+ *     for (it = hash_first(t, h, &pos); it; it = hash_next(t, h, &pos))
+ *         if (flow_has_key(it, key)) ...
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct memory;
+
+struct sip_key {
+    uint64_t k[2];
+};
+
+uint64_t siphash13(const struct sip_key *key, const void *data, size_t len_bytes);
+uint64_t siphash24(const struct sip_key *key, const void *data, size_t len_bytes);
+
+struct hash_slot {
+    uint32_t hash;
+    void *item; /* NULL: free */
+};
+
+struct hash {
+    struct memory *memory;
+    struct hash_slot *slots;
+    uint32_t mask; /* slots - 1; the number of slots is a power of two */
+    uint32_t count, items_max;
+};
+
+/* `items_max` bounds the number of items. Allocates nothing until the first insertion. */
+void hash_init(struct hash *t, struct memory *memory, uint32_t items_max);
+void hash_deinit(struct hash *t);
+/* False: full (items_max), or no memory to grow. */
+bool hash_insert(struct hash *t, uint32_t hash, void *item);
+/* The item must be in the table. */
+void hash_remove(struct hash *t, uint32_t hash, void *item);
+/* The items whose hash is `hash`, one by one. The table must not change in between. */
+void *hash_first(const struct hash *t, uint32_t hash, uint32_t *pos);
+void *hash_next(const struct hash *t, uint32_t hash, uint32_t *pos);

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* pool: objects of one size, at most so many of them.
+ *
+ * Objects are carved from blocks of about 16 KiB; a free one is linked through its own memory and the
+ * one freed last is handed out first, since it is warm. A block whose objects are all free goes back to
+ * `struct memory`, except for the last one. An empty pool returns NULL and counts it. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include "base/list.h"
+
+struct memory;
+
+struct pool {
+    struct memory *memory;
+    struct list partial, full;  /* blocks with, and without, a free object */
+    uint32_t object_bytes, objects_per_block;
+    uint32_t used, used_max;    /* objects handed out now; the limit */
+    uint64_t starved;           /* times that the limit or the memory said no */
+};
+
+void pool_init(struct pool *p, struct memory *memory, size_t object_bytes, uint32_t used_max);
+/* Asserts that every object came back. */
+void pool_deinit(struct pool *p);
+/* A zeroed object, or NULL. */
+void *pool_get(struct pool *p);
+void pool_put(struct pool *p, void *object);

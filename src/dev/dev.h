@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* dev: what a device is: something that gives packets and takes packets.
+ *
+ * One contract for a TUN that we make, a descriptor that a host gives us, a host that moves packets itself, and for the
+ * wrappers around any of them (a pcap writer, a fault injector), which are devices too and own what they wrap.
+ *
+ *   recv: fills up to n packets, each in a buffer of its own from the pool, one reference each for the caller. Their
+ *         metadata has been validated against the octets (offload.c), so those above can trust gso_bytes and csum.
+ *         0: nothing there now.
+ *   send: one packet, copied or written before it returns. A device that takes no super-segments, or no partial
+ *         checksums, splits and completes through offload.c: the caller never asks.
+ *
+ * Failures are codes: ADIT_EAGAIN (full, try again later), ADIT_ENODEV (the device is gone: fatal), others are counted as
+ * drops by the caller. One thread. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "adit/adit.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "wire/drop.h"
+#include "wire/packet.h"
+
+#define DEVICE_NEVER UINT64_MAX
+
+struct device;
+
+struct device_ops {
+    const char *name; /* "tun", "fd", "external", "pcap", "fault" */
+    int (*recv)(struct device *d, struct packet *p, int n, uint64_t now_ns); /* count, or a negative code */
+    int (*send)(struct device *d, const struct packet_out *p, uint64_t now_ns); /* 0, or a negative code */
+    /* A wrapper that holds packets back: sends what is due, and says when it is next due. NULL: holds nothing. */
+    void (*expire)(struct device *d, uint64_t now_ns);
+    uint64_t (*next_ns)(const struct device *d);
+    void (*close)(struct device *d); /* frees it, with all that it wraps */
+};
+
+struct device {
+    const struct device_ops *ops;
+    struct buf_pool *bufs;
+    const struct log *log;
+    adit_socket fd;          /* readable when recv has something; ADIT_NO_SOCKET: the owner is told otherwise */
+    uint32_t mtu_bytes;
+    bool tso, uso;           /* takes TCP super-segments, UDP trains without splitting them here */
+    bool partial_csum;       /* gives and takes partial checksums, from a kernel */
+    char ifname[16];         /* "" where there is none */
+    char describe[64];       /* for the status: "vnet_hdr tso4 tso6 uso" */
+    uint64_t reads, writes;  /* system calls */
+    uint64_t drops[DROP_COUNT]; /* packets that recv refused (OFFLOAD_HEADER ...), added to the statistics */
+};
+
+static inline int device_recv(struct device *d, struct packet *p, int n, uint64_t now_ns)
+{
+    return d->ops->recv(d, p, n, now_ns);
+}
+
+static inline int device_send(struct device *d, const struct packet_out *p, uint64_t now_ns)
+{
+    return d->ops->send(d, p, now_ns);
+}
+
+static inline void device_expire(struct device *d, uint64_t now_ns)
+{
+    if (d->ops->expire)
+        d->ops->expire(d, now_ns);
+}
+
+static inline uint64_t device_next_ns(const struct device *d)
+{
+    return d->ops->next_ns ? d->ops->next_ns(d) : DEVICE_NEVER;
+}
+
+/* NULL is allowed. */
+static inline void device_close(struct device *d)
+{
+    if (d)
+        d->ops->close(d);
+}
+
+/* Makes (or adopts) the TUN that the options describe and configures it: addresses, MTU, queue length, up, default routes;
+ * in the named network namespace where there is one. notice: told of each offload that the kernel, or its self-test,
+ * refused. Source: Documentation/networking/tuntap.rst. */
+int tun_open(struct device **out, const adit_options *o, struct buf_pool *bufs, const struct log *log, adit_error *err);
+/* Only the descriptor, opened and configured: adit_device_open(). */
+int tun_open_fd(const adit_options *o, adit_socket *fd, int *vnet_hdr, char name[16], adit_error *err);
+/* A descriptor of the host's: o->fds[0], taken or duplicated as o says. */
+int fd_open(struct device **out, const adit_options *o, struct buf_pool *bufs, const struct log *log, adit_error *err);
+/* The host moves packets: o->output, and external_push() for the other direction. */
+int external_open(struct device **out, const adit_options *o, struct buf_pool *bufs, const struct log *log, adit_error *err);
+/* Queues copies for recv; returns how many were accepted. Wrapped devices are seen through. */
+size_t external_push(struct device *d, const adit_packet *p, size_t n);
+/* Wrappers. They take `inner` also when they fail (it is closed then). */
+int pcap_open(struct device **out, struct device *inner, void (*write)(void *ctx, const void *bytes, size_t len), void *ctx,
+              uint32_t snap_bytes);
+/* spec: see docs/fault.md. The random numbers come from the spec's seed, else from `seed`. */
+int fault_open(struct device **out, struct device *inner, const char *spec, uint64_t seed, adit_error *err);

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/* flow: what every flow has in common, whatever its protocol: key, place in the flow table, id, timer, and its places
+ * in the two queues of a turn (ready: its handler has something to do; output: it has something to send).
+ *
+ * struct tcp, struct udp and struct echo begin with a struct flow. The key of a TCP flow is the 5-tuple as it is on the
+ * wire; of a UDP mapping only the client's side (remote all zero); of an echo flow both addresses and the identifier
+ * (as client_port). A client is one source address: it counts what that address holds, so that one client
+ * cannot take everything. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "adit/adit.h"
+#include "base/hash.h"
+#include "base/list.h"
+#include "base/pool.h"
+#include "base/wheel.h"
+
+struct net;
+
+struct flow_key {
+    uint8_t client[16], remote[16];
+    uint16_t client_port, remote_port; /* host order */
+    uint8_t proto;
+    uint8_t zero[3];
+};
+
+struct client {
+    uint8_t ip[16];
+    uint32_t hash;
+    uint32_t refs;      /* flows; freed at 0 */
+    uint32_t half_open; /* TCP flows that are not established */
+    uint32_t mappings;  /* UDP */
+    uint32_t datagrams_in_reassembly;
+};
+
+struct flow {
+    struct flow_key key;
+    uint64_t id;
+    struct list ready_node;  /* on net->ready */
+    struct list output_node; /* on net->output */
+    struct wheel_timer timer;
+    struct client *client;
+    void *owner;             /* what stands above: an adit_conn, an adit_udp; NULL: nobody (yet, or any more) */
+    uint32_t hash;
+    uint32_t mark;           /* from prepare() */
+    uint8_t dscp;
+};
+
+struct flow_table {
+    struct hash flows, clients;
+    struct pool client_pool;
+    struct sip_key key;
+    uint64_t next_id;
+};
+
+void flow_table_init(struct flow_table *t, struct memory *memory, uint32_t flows_max, const struct sip_key *key);
+void flow_table_deinit(struct flow_table *t);
+uint32_t flow_hash(const struct flow_table *t, const struct flow_key *key);
+/* NULL: none. hash: flow_hash(t, key). */
+struct flow *flow_find(const struct flow_table *t, const struct flow_key *key, uint32_t hash);
+/* Initializes f (which must be zeroed), gives it an id, finds or makes its client, and enters it. False: no memory or
+ * full; f is untouched then. */
+bool flow_insert(struct flow_table *t, struct flow *f, const struct flow_key *key, uint32_t hash);
+/* Removes it from table, wheel and queues, and releases the client. The caller frees f. */
+void flow_remove(struct net *net, struct flow *f);
+/* The client of an address, one reference more; NULL: no memory. */
+struct client *client_get(struct flow_table *t, const uint8_t ip[16]);
+void client_put(struct flow_table *t, struct client *c);
+/* The flow as a handler sees it: dst is the real destination (aliases applied). */
+void flow_describe(const struct net *net, const struct flow *f, adit_flow *out);

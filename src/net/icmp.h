@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/* net/icmp: echo, errors that we send, errors that we hear.
+ *
+ * Errors out are never about ICMP errors, fragments but the first, multicast, or bogus sources (RFC 1122 3.2.2, 4443 2.4e),
+ * are limited per destination and in all (token buckets with jitter, so that the limit is no oracle: CVE-2020-25705), and
+ * quote the packet as it came. Errors in are believed only about what we sent: TCP decides by the quoted sequence number
+ * (RFC 5927), UDP by the mapping. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "net/flow.h"
+#include "wire/drop.h"
+#include "wire/icmp.h"
+#include "wire/ip.h"
+#include "wire/packet.h"
+
+struct net;
+
+enum { ICMP_BUCKETS = 64 };
+
+struct icmp_limits {
+    struct icmp_bucket {
+        uint64_t refilled_ns;
+        uint32_t tokens;
+    } all, by_destination[ICMP_BUCKETS];
+};
+
+/* One source's echo requests to one destination with one identifier. Lives until idle (config.icmp_ns). */
+struct echo {
+    struct flow flow;
+    int verdict;     /* of prepare() */
+    uint64_t last_ns;
+};
+
+enum drop icmp_input(struct net *net, const struct ip_header *ip, const struct packet *p, uint64_t now_ns);
+/* An error about a packet that arrived (quoted from p), from the address `from` (16 octets; NULL: the packet's own
+ * destination). kind: ICMP_UNREACH_*, ICMP_TOO_BIG (mtu_bytes), ICMP_TTL_EXCEEDED, ICMP_PARAMETER (pointer in mtu_bytes).
+ * DROP_NONE, or why it was not sent (counted). */
+enum drop icmp_error(struct net *net, const struct ip_header *about, const uint8_t *packet, size_t packet_bytes,
+                     enum icmp_kind kind, uint32_t mtu_bytes, const uint8_t from[16], uint64_t now_ns);
+/* An echo reply to the client of `key` (an echo flow's), from its remote. The flow itself may be gone already. */
+void icmp_reply(struct net *net, const struct flow_key *key, uint16_t seq, const void *data, size_t len_bytes, uint8_t ttl,
+                uint64_t now_ns);
+/* What became of an echo request that was forwarded, said by the router `from` (traceroute): ICMP_TTL_EXCEEDED,
+ * ICMP_UNREACH_*, ICMP_TOO_BIG. Quotes a request made from `key` and `seq`. */
+void icmp_echo_failed(struct net *net, const struct flow_key *key, uint16_t seq, enum icmp_kind kind, uint32_t mtu_bytes,
+                      const uint8_t from[16], uint64_t now_ns);
+/* The error that a verdict (ADIT_RESET, ADIT_UNREACH_*) means; ICMP_OTHER: none (drop). */
+enum icmp_kind icmp_kind_of_verdict(int verdict);
+void icmp_echo_expire(struct net *net, struct echo *e, uint64_t now_ns);

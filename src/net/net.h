@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* net: one worker's protocol core. Packets go in, packets go out, flows become ready.
+ *
+ * It is a pure function of (state, packets, now): no descriptor, no system call, no clock, no thread, no global; memory
+ * comes from the pools handed to it, randomness and output through `struct net_env`. Time is nanoseconds and an argument.
+ *
+ *     net_input() for each packet -> net_next_ready() until NULL, each served -> net_expire() -> net_output()
+ *
+ *               +-- frag                     +-- udp_input --+
+ *   net_input --+-- ip_input --(protocol)----+-- icmp_input -+--> ready list --> handlers
+ *                                            +-- net->tcp ---+
+ *                                                (who terminates TCP: our own, or a translator to the kernel's)
+ *   handlers --> output list --> net_output --> tcp_output / ... --> net_send --> env.output
+ *
+ * Pressure on the memory budget (base/memory.h): at TIGHT windows stop growing; at HIGH windows shrink to 16 KiB and
+ * out-of-order queues are given up; at CRITICAL idle UDP mappings are evicted, oldest first, and new flows are refused.
+ * Established TCP is never evicted. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "adit/adit.h"
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/pool.h"
+#include "base/wheel.h"
+#include "net/flow.h"
+#include "net/frag.h"
+#include "net/icmp.h"
+#include "wire/drop.h"
+#include "wire/ip.h"
+#include "wire/packet.h"
+
+struct tcp_engine;
+struct udp;
+
+/* Who terminates TCP: a vtable, so that a build without our TCP, or an instance on the kernel's, has the same core. */
+struct net_tcp_ops {
+    /* A TCP segment (or super-segment) behind a valid IP header; the packet's buffer may be referenced. */
+    enum drop (*input)(void *tcp, const struct ip_header *ip, const struct packet *p, uint64_t now_ns);
+    /* An ICMP error that quotes a TCP header of ours (`quoted`: that header, at least 8 octets). */
+    enum drop (*icmp_error)(void *tcp, const struct ip_header *quoted_ip, const uint8_t *quoted,
+                            const struct icmp_message *m, uint64_t now_ns);
+    void (*expire)(void *tcp, struct flow *f, uint64_t now_ns);   /* the flow's timer */
+    /* Sends what the flow has to send. False: the device is full; it stays on the output list. */
+    bool (*output)(void *tcp, struct flow *f, uint64_t now_ns);
+};
+
+struct net_env { /* what the core needs from outside */
+    void *ctx;
+    /* To the device. False: it is full; nothing was taken. */
+    bool (*output)(void *ctx, const struct packet_out *p);
+    void (*prepare)(void *ctx, const adit_flow *f, adit_decision *d); /* d is preset */
+    /* An echo request that prepare() did not refuse: the handler's verdict. ADIT_ECHO_FORWARD: the callee has taken it. */
+    int (*echo)(void *ctx, struct echo *e, const struct ip_header *ip, const struct icmp_message *m);
+    void (*random)(void *ctx, void *buf, size_t len_bytes);
+};
+
+struct net_config { /* copied; strings borrowed for life */
+    uint32_t mtu_bytes;
+    uint32_t tcp_max, tcp_half_open_max, tcp_half_open_per_client_max;
+    uint32_t udp_max, udp_per_client_max;
+    uint32_t rx_window_bytes, tx_buffer_bytes, mss_clamp_bytes;
+    uint64_t tcp_idle_ns, tcp_half_closed_ns, tcp_keepalive_ns, tcp_time_wait_ns;
+    uint64_t udp_unreplied_ns, udp_replied_ns, udp_dns_ns, icmp_ns, pending_ns;
+    int udp_filtering;
+    bool allow_martians;
+    bool device_tso, device_uso;  /* super-segments may be sent (offload.c splits them where they may not) */
+    bool trust_partial_csum;      /* PACKET_CSUM_PARTIAL comes from a kernel */
+    const adit_alias *aliases;
+    size_t aliases_count;
+};
+
+struct net_stats {
+    uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
+    uint64_t tcp_total, tcp_rejected, tcp_open, tcp_half_open;
+    uint64_t tcp_segments_retransmitted, tcp_fast_retransmits, tcp_timeouts;
+    uint64_t udp_total, udp_open, icmp_total;
+    uint64_t drops[DROP_COUNT];
+};
+
+struct net {
+    struct net_config config;
+    struct net_env env;
+    struct memory *memory;
+    struct buf_pool *bufs;
+    const struct log *log;
+    struct flow_table flows;
+    struct wheel wheel;
+    struct list ready, output;
+    struct frag_table frags;
+    struct icmp_limits icmp_limits;
+    struct pool udp_pool, udp_remote_pool, datagram_pool, echo_pool;
+    struct list udp_idle;            /* mappings, least recently used first */
+    const struct net_tcp_ops *tcp_ops; /* NULL: no TCP: SYNs are refused */
+    void *tcp;
+    struct sip_key secret;           /* sequence numbers, timestamps, IP identifiers */
+    uint16_t ip4_id;
+    struct net_stats stats;
+};
+
+/* memory, bufs and log are borrowed for life. 0 or ADIT_ENOMEM. */
+int net_init(struct net *net, const struct net_config *config, const struct net_env *env, struct memory *memory,
+             struct buf_pool *bufs, const struct log *log, uint64_t now_ns);
+/* Every flow must have been closed and freed (tcp_..., udp_close) before; echo flows and fragments go with it. */
+void net_deinit(struct net *net);
+void net_set_tcp(struct net *net, const struct net_tcp_ops *ops, void *tcp);
+
+/* The verdict on a packet, counted. The packet is borrowed; what is kept of it takes a reference of p->buf (p->buf
+ * NULL: it is copied). */
+enum drop net_input(struct net *net, const struct packet *p, uint64_t now_ns);
+/* The next flow whose handler has something to do, taken off the list; NULL: none left. */
+struct flow *net_next_ready(struct net *net);
+void net_expire(struct net *net, uint64_t now_ns);
+/* When net_expire() is next due. WHEEL_NEVER: never. */
+uint64_t net_next_ns(const struct net *net);
+/* Lets every flow on the output list send. */
+void net_output(struct net *net, uint64_t now_ns);
+
+/* ---- for the files of this room ---- */
+
+/* One packet to the device, counted. False: full. */
+bool net_send(struct net *net, const struct packet_out *p);
+enum drop net_drop(struct net *net, enum drop why); /* counts it, returns it */
+void net_set_ready(struct net *net, struct flow *f);
+void net_set_output(struct net *net, struct flow *f);
+/* prepare() for a flow: fills *d, returns its verdict. */
+int net_prepare(struct net *net, const struct flow *f, adit_decision *d);
+/* Begins p with an IP header for h (TTL 64 where 0) and returns where the transport header goes; h->payload_bytes must
+ * be set. Sets headers_bytes to the IP header's length. */
+uint8_t *net_ip_header(struct net *net, struct packet_out *p, struct ip_header *h);
+/* Sends p, in fragments where it is larger than the MTU and no super-segment (UDP and ICMP only). The checksum must then be
+ * complete: it is completed here. False: full; counted as a drop. */
+bool net_send_fragmented(struct net *net, struct packet_out *p, const struct ip_header *h);
+/* Real destination of an address on the wire, and back. */
+adit_addr net_alias_real(const struct net *net, const adit_addr *seen);

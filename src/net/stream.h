@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* stream: a TCP flow as those above it see it, whoever terminates it.
+ *
+ * struct tcp (our own TCP) begins with a struct stream; a flow that the kernel terminates will have another vtable. The
+ * functions have the meaning of their namesakes in adit/conn.h, with `int` codes of enum adit_code, and never call back:
+ * what happens shows in stream_events(), and the flow is on the ready list when they may have changed. */
+#pragma once
+#include <stddef.h>
+#include "adit/conn.h"
+
+enum stream_event {
+    STREAM_READ = ADIT_READ,   /* peek gives octets, FIN, or an error */
+    STREAM_WRITE = ADIT_WRITE, /* reserve gives room, or an error */
+    STREAM_NEW = 4,            /* nobody owns it yet: hand it to the handler */
+    STREAM_CLOSED = 8,         /* nothing more will happen: free it */
+    STREAM_OPEN = 16,          /* the handshake is done */
+};
+
+struct stream;
+
+struct stream_ops {
+    const char *name; /* "userspace" */
+    unsigned (*events)(const struct stream *s);
+    int (*accept)(struct stream *s);
+    void (*reject)(struct stream *s, int verdict);
+    int (*peek)(const struct stream *s, adit_iov *iov, int iov_max);
+    void (*consume)(struct stream *s, size_t len_bytes);
+    int (*reserve)(struct stream *s, adit_iov *iov, int iov_max);
+    void (*commit)(struct stream *s, size_t len_bytes);
+    int (*shutdown)(struct stream *s);
+    void (*close)(struct stream *s);
+    void (*abort)(struct stream *s);
+    /* At the end of a turn: gives up references to large buffers that hold little (base/buf.h). */
+    void (*settle)(struct stream *s);
+    int (*why)(const struct stream *s); /* once STREAM_CLOSED: 0, or the adit_code that ended it */
+    void (*stat)(const struct stream *s, adit_conn_info *out);
+    void (*free)(struct stream *s);     /* once STREAM_CLOSED; the memory goes back (TIME-WAIT is kept apart) */
+};
+
+struct stream {
+    const struct stream_ops *ops;
+};
+
+static inline unsigned stream_events(const struct stream *s)
+{
+    return s->ops->events(s);
+}

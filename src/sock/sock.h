@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* sock: opening the sockets that lead out: non-blocking, close-on-exec, protected, marked and bound as the host configured
+ * before they connect, so that they never re-enter the tunnel. */
+#pragma once
+#include <stdint.h>
+#include "adit/adit.h"
+#include "base/log.h"
+
+struct sock_config {
+    adit_socket (*socket)(void *ctx, int purpose, int family, int type);
+    void *socket_ctx;
+    int (*protect)(void *ctx, adit_socket s, const adit_dest *to);
+    void *protect_ctx;
+    const char *bind_iface; /* borrowed for life */
+    uint32_t mark;
+    const struct log *log;
+};
+
+/* purpose: enum adit_socket_purpose; family: 4 or 6; mark: 0 for the configured one. to may be NULL (unconnected). 0 or a code. */
+int sock_open(adit_socket *out, const struct sock_config *c, int purpose, int family, uint32_t mark, const adit_dest *to);
+void sock_close(adit_socket s);
+/* Closes a TCP socket with RST. */
+void sock_abort(adit_socket s);
+/* SO_ERROR as an adit_code; 0: none. */
+int sock_error(adit_socket s);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* wire/icmp: ICMP and ICMPv6 messages <-> structs. RFC 792, 1191, 1812, 4443, 4884 (only that quoting stays compatible). */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "wire/drop.h"
+#include "wire/ip.h"
+
+enum { ICMP_HEADER_BYTES = 8 };
+
+/* What we have to say or to hear, whatever the family. */
+enum icmp_kind {
+    ICMP_ECHO_REQUEST,
+    ICMP_ECHO_REPLY,
+    ICMP_UNREACH_NET,
+    ICMP_UNREACH_HOST,
+    ICMP_UNREACH_PROTOCOL, /* v6: parameter problem, unrecognized next header */
+    ICMP_UNREACH_PORT,
+    ICMP_UNREACH_ADMIN,
+    ICMP_TOO_BIG,          /* fragmentation needed; packet too big */
+    ICMP_TTL_EXCEEDED,
+    ICMP_REASSEMBLY_EXCEEDED,
+    ICMP_PARAMETER,
+    ICMP_OTHER,            /* something else: redirects, router and neighbour discovery, timestamps ... */
+};
+
+struct icmp_message {
+    enum icmp_kind kind;
+    uint8_t type, code;
+    uint16_t id, seq;    /* echo */
+    uint32_t mtu_bytes;  /* too big; 0 from routers that do not say */
+    uint32_t pointer;    /* parameter problem */
+    const uint8_t *data; /* echo: the payload; errors: the packet quoted */
+    uint32_t data_bytes;
+};
+
+/* `data`: the ICMP header and what follows. Verifies the checksum where check_sum. */
+enum drop icmp_parse(struct icmp_message *m, const struct ip_header *ip, const uint8_t *data, size_t len_bytes,
+                     bool check_sum);
+/* Writes the 8-octet header for m->kind in the family of ip, with the checksum over `m->data` included (pseudo-header
+ * of `ip` for v6). */
+void icmp_emit(uint8_t *out, const struct ip_header *ip, const struct icmp_message *m);
+/* How much of a packet an error about it quotes: at most 576 octets in all for v4 (RFC 1812 4.3.2.3), 1280 for v6. */
+size_t icmp_quote_bytes(uint8_t version, size_t packet_bytes);
+bool icmp_is_error(enum icmp_kind kind);
