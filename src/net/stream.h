@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* stream: a TCP flow as those above it see it, whoever terminates it.
  *
- * struct tcp (our own TCP) begins with a struct stream; a flow that the kernel terminates will have another vtable. The
+ * struct tcp (our own TCP) holds a struct stream; a flow that the kernel terminates has another vtable. The
  * functions have the meaning of their namesakes in adit/conn.h, with `int` codes of enum adit_code, and never call back:
  * what happens shows in stream_events(), and the flow is on the ready list when they may have changed. */
 #pragma once
