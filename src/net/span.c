@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/* span: see span.h. */
+#include "net/span.h"
+#include <assert.h>
+#include <string.h>
+
+static struct span *span_new(struct pool *spans, struct buf *buf, uint8_t *data, uint32_t len_bytes)
+{
+    struct span *s = pool_get(spans);
+
+    if (!s)
+        return NULL;
+    s->buf = buf_ref(buf);
+    s->data = data;
+    s->len_bytes = len_bytes;
+    return s;
+}
+
+static void span_free(struct pool *spans, struct span *s)
+{
+    buf_unref(s->buf);
+    pool_put(spans, s);
+}
+
+static void span_link(struct span_queue *q, struct span *s)
+{
+    if (q->tail)
+        q->tail->next = s;
+    else
+        q->head = s;
+    q->tail = s;
+    q->bytes += s->len_bytes;
+}
+
+bool span_append(struct span_queue *q, struct pool *spans, struct buf *buf, uint8_t *data, uint32_t len_bytes)
+{
+    struct span *s = q->tail;
+
+    if (s && s->buf == buf && s->data + s->len_bytes == data) {
+        s->len_bytes += len_bytes;
+        q->bytes += len_bytes;
+        return true;
+    }
+    s = span_new(spans, buf, data, len_bytes);
+    if (!s)
+        return false;
+    span_link(q, s);
+    return true;
+}
+
+int span_view(const struct span_queue *q, struct span_place at, uint32_t len_bytes, adit_iov *iov, int iov_max)
+{
+    const struct span *s = at.span ? at.span : q->head;
+    uint32_t offset = at.offset;
+    int n = 0;
+
+    for (; s && len_bytes > 0 && n < iov_max; s = s->next, offset = 0) {
+        uint32_t take = s->len_bytes - offset;
+
+        if (take == 0)
+            continue;
+        if (take > len_bytes)
+            take = len_bytes;
+        iov[n++] = (adit_iov){.base = s->data + offset, .len = take};
+        len_bytes -= take;
+    }
+    return n;
+}
+
+void span_consume(struct span_queue *q, struct pool *spans, uint32_t len_bytes)
+{
+    assert(len_bytes <= q->bytes);
+    q->bytes -= len_bytes;
+    q->settled_bytes -= len_bytes < q->settled_bytes ? len_bytes : q->settled_bytes;
+    while (len_bytes > 0) {
+        struct span *s = q->head;
+
+        if (len_bytes < s->len_bytes) {
+            s->data += len_bytes;
+            s->len_bytes -= len_bytes;
+            return;
+        }
+        len_bytes -= s->len_bytes;
+        q->head = s->next;
+        if (!q->head)
+            q->tail = NULL;
+        span_free(spans, s);
+    }
+}
+
+static uint32_t span_room(const struct span *s)
+{
+    return (uint32_t)(s->buf->data + s->buf->capacity - (s->data + s->len_bytes));
+}
+
+/* One more fresh buffer at the end of the reserved list. */
+static struct buf *reserve_one(struct buf_pool *bufs, struct buf **reserved, size_t len_bytes)
+{
+    struct buf *b = buf_new(bufs, len_bytes);
+
+    if (!b)
+        return NULL;
+    b->next = NULL;
+    while (*reserved)
+        reserved = &(*reserved)->next;
+    *reserved = b;
+    return b;
+}
+
+int span_reserve(struct span_queue *q, struct buf_pool *bufs, struct buf **reserved, uint32_t len_bytes, bool bulk,
+                 adit_iov *iov, int iov_max)
+{
+    int n = 0;
+
+    span_release_reserved(reserved);
+    if (q->tail && span_room(q->tail) > 0 && iov_max > 0) {
+        uint32_t room = span_room(q->tail);
+
+        room = room < len_bytes ? room : len_bytes;
+        iov[n++] = (adit_iov){.base = q->tail->data + q->tail->len_bytes, .len = room};
+        len_bytes -= room;
+    }
+    while (len_bytes > 0 && n < iov_max) {
+        struct buf *b = reserve_one(bufs, reserved, bulk ? BUF_PACKET_BYTES : 2048);
+        uint32_t room;
+
+        if (!b)
+            break;
+        room = b->capacity < len_bytes ? b->capacity : len_bytes;
+        iov[n++] = (adit_iov){.base = b->data, .len = room};
+        len_bytes -= room;
+        bulk = true;
+    }
+    return n;
+}
+
+void span_release_reserved(struct buf **reserved)
+{
+    while (*reserved) {
+        struct buf *b = *reserved;
+
+        *reserved = b->next;
+        buf_unref(b);
+    }
+}
+
+bool span_commit(struct span_queue *q, struct pool *spans, struct buf **reserved, uint32_t len_bytes, uint32_t *taken)
+{
+    uint32_t left = len_bytes;
+
+    if (q->tail && left > 0) {
+        uint32_t room = span_room(q->tail);
+
+        room = room < left ? room : left;
+        q->tail->len_bytes += room;
+        q->bytes += room;
+        left -= room;
+    }
+    while (left > 0 && *reserved) {
+        struct buf *b = *reserved;
+        uint32_t room = b->capacity < left ? b->capacity : left;
+        struct span *s = span_new(spans, b, b->data, room);
+
+        if (!s)
+            break;
+        span_link(q, s);
+        left -= room;
+        *reserved = b->next;
+        buf_unref(b); /* the span holds it now */
+    }
+    span_release_reserved(reserved);
+    *taken = len_bytes - left;
+    return left == 0;
+}
+
+/* Whether a span wastes its buffer: it holds less than half of it. */
+static bool span_is_sparse(const struct span *s)
+{
+    return s->buf->size != BUF_256 && s->len_bytes < s->buf->capacity / 2;
+}
+
+/* Copies s to the end of `to` where that is a buffer of our own with room for it. */
+static bool span_merge(struct span *to, const struct span *s)
+{
+    if (!to || to->buf->refs != 1 || span_room(to) < s->len_bytes)
+        return false;
+    memcpy(to->data + to->len_bytes, s->data, s->len_bytes);
+    to->len_bytes += s->len_bytes;
+    return true;
+}
+
+/* Octets of s and of the sparse spans after it, as far as one buffer takes them. */
+static uint32_t sparse_run_bytes(const struct span *s)
+{
+    uint32_t bytes = 0;
+
+    for (; s && span_is_sparse(s) && bytes + s->len_bytes <= BUF_PACKET_BYTES; s = s->next)
+        bytes += s->len_bytes;
+    return bytes;
+}
+
+/* Moves s into a buffer that fits it and what follows. */
+static void span_shrink(struct span *s, struct buf_pool *bufs)
+{
+    uint32_t run_bytes = sparse_run_bytes(s);
+    struct buf *b;
+
+    if (run_bytes * 2 > s->buf->capacity && s->buf->refs == 1 && s->data == s->buf->data)
+        return; /* what follows will fill it */
+    b = buf_new(bufs, run_bytes);
+    if (!b)
+        return; /* it stays sparse; the budget knows about the large buffer */
+    memcpy(b->data, s->data, s->len_bytes);
+    buf_unref(s->buf);
+    s->buf = b;
+    s->data = b->data;
+}
+
+void span_settle(struct span_queue *q, struct pool *spans, struct buf_pool *bufs)
+{
+    struct span *prev = NULL, *s = q->head;
+    uint32_t skip = q->settled_bytes;
+
+    if (skip == q->bytes)
+        return;
+    /* Everything in front of the last settled span is dense; that span itself may take more. */
+    while (s && s->next && skip >= s->len_bytes) {
+        skip -= s->len_bytes;
+        prev = s;
+        s = s->next;
+    }
+    while (s) {
+        struct span *next = s->next;
+
+        if (span_is_sparse(s) && span_merge(prev, s)) {
+            prev->next = next;
+            if (!next)
+                q->tail = prev;
+            span_free(spans, s);
+        } else {
+            if (span_is_sparse(s))
+                span_shrink(s, bufs);
+            prev = s;
+        }
+        s = next;
+    }
+    q->settled_bytes = q->bytes;
+}
+
+void span_clear(struct span_queue *q, struct pool *spans)
+{
+    span_consume(q, spans, q->bytes);
+    *q = (struct span_queue){0};
+}
+
+struct span_place span_advance(struct span_place at, uint32_t len_bytes)
+{
+    while (len_bytes > at.span->len_bytes - at.offset) {
+        len_bytes -= at.span->len_bytes - at.offset;
+        at.span = at.span->next;
+        at.offset = 0;
+        assert(at.span);
+    }
+    at.offset += len_bytes;
+    return at;
+}

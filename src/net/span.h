@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* span: queues of octets that are made of references to buffers: what was received and not consumed, what came out of
+ * order, what is to be sent and not acknowledged.
+ *
+ *   queue --> span --> span --> span          a span is [data, data + len) inside buf, of which it holds one reference
+ *
+ * Bytes enter by reference (a received packet) or by being written into room at the end (`span_reserve`, then
+ * `span_commit`), and leave at the front. A queue that stays filled over the end of a turn is settled: spans
+ * that hold less than half of a large buffer are copied together into smaller ones, so that memory held per octet
+ * queued stays within a factor of two whatever the sizes of the packets were. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "adit/base.h"
+#include "base/buf.h"
+#include "base/pool.h"
+
+struct span {
+    struct span *next;
+    struct buf *buf;
+    uint8_t *data;
+    uint32_t len_bytes;
+    uint32_t seq; /* out-of-order queues: sequence number of the first octet */
+};
+
+struct span_queue {
+    struct span *head, *tail;
+    uint32_t bytes;
+    uint32_t settled_bytes; /* of the front, looked at by span_settle() before */
+};
+
+/* A place in a queue: the octet `offset` of `span`. */
+struct span_place {
+    struct span *span;
+    uint32_t offset;
+};
+
+/* Appends [data, data + len) of buf, taking a reference of its own. False: no memory. */
+bool span_append(struct span_queue *q, struct pool *spans, struct buf *buf, uint8_t *data, uint32_t len_bytes);
+/* Up to iov_max views of the octets from `at` on (NULL span: the front), at most len_bytes. Returns how many views. */
+int span_view(const struct span_queue *q, struct span_place at, uint32_t len_bytes, adit_iov *iov, int iov_max);
+/* Drops octets at the front. */
+void span_consume(struct span_queue *q, struct pool *spans, uint32_t len_bytes);
+/* Room for up to len_bytes after the end: first what is left in the last buffer, then fresh ones, the first of them small
+ * unless `bulk`. Fresh buffers are parked on *reserved. Returns the number of pieces; 0: no memory. */
+int span_reserve(struct span_queue *q, struct buf_pool *bufs, struct buf **reserved, uint32_t len_bytes, bool bulk,
+                 adit_iov *iov, int iov_max);
+/* The first len_bytes of the pieces have been written. Gives the other buffers back. False: no memory for a span (the
+ * octets that found no place are lost: *taken tells how many were appended). */
+bool span_commit(struct span_queue *q, struct pool *spans, struct buf **reserved, uint32_t len_bytes, uint32_t *taken);
+void span_release_reserved(struct buf **reserved);
+void span_settle(struct span_queue *q, struct pool *spans, struct buf_pool *bufs);
+void span_clear(struct span_queue *q, struct pool *spans);
+/* `at` moved on by len_bytes, which must be in the queue; the end of the queue is { last span, its length }. */
+struct span_place span_advance(struct span_place at, uint32_t len_bytes);
