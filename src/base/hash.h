@@ -4,8 +4,9 @@
  * Everything that is looked up by something a stranger chooses (addresses, ports, identifiers) goes
  * through a keyed hash, so that nobody can aim for one bucket. The table stores (hash, item) pairs
  * only: the key lives in the item and the caller compares it, so that one table serves every kind of
- * item without a callback. Linear probing, deletion by shifting back, at most 7/8 full; it grows by
- * doubling from the allocator's memory and never beyond `items_max`.
+ * item without a callback. Linear probing, deletion by shifting back, at most 3/4 full (at 7/8 a search
+ * for what is not there would visit 32 slots on average instead of 8); it grows by doubling from the
+ * allocator's memory, never beyond what `items_max` needs, and does not shrink.
  *
  *     for (it = hash_first(t, h, &pos); it; it = hash_next(t, h, &pos))
  *         if (flow_has_key(it, key)) ...

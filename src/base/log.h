@@ -16,12 +16,15 @@ struct log {
     int level; /* records above it are not made */
 };
 
-/* kv: pairs of strings, NULL at the end: log_write(l, ADIT_LOG_WARN, "tun", 0, "…", "os", "EPERM", NULL) */
+enum { LOG_PAIRS_MAX = 16 }; /* of a record; what is beyond is left out */
+
+/* Pairs of strings, NULL at the end: log_write(l, ADIT_LOG_WARN, "tun", 0, "no TUN", "os", "EPERM", NULL) */
 void log_write(const struct log *l, int level, const char *module, uint64_t flow, const char *msg, ...)
     __attribute__((sentinel));
 #define log_is_on(l, lvl) ((l)->fn && (lvl) <= (l)->level)
 
-/* At most `burst` records, then one a second; `suppressed` counts the others. */
+/* At most `burst` records, then one a second; `suppressed` counts the others. Zeroed but for `burst`
+ * is a limit that is full. */
 struct log_limit {
     uint64_t refilled_ns, suppressed;
     uint32_t tokens, burst;

@@ -22,7 +22,8 @@ struct memory {
 enum memory_pressure { MEMORY_EASY, MEMORY_TIGHT /* 50 % */, MEMORY_HIGH /* 80 % */, MEMORY_CRITICAL /* 95 % */ };
 
 void memory_init(struct memory *m, uint64_t budget_bytes, const struct adit_allocator *allocator);
-/* Zeroed? No. Aligned for any object up to 64 bytes. NULL: over the budget, or the system has none. */
+/* Not zeroed; aligned to 64 bytes. NULL: over the budget, or the system has none. */
 void *memory_alloc(struct memory *m, size_t len_bytes);
+/* len_bytes: as it was allocated. p may be NULL. */
 void memory_free(struct memory *m, void *p, size_t len_bytes);
 enum memory_pressure memory_pressure(const struct memory *m);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* pool: objects of one size, at most so many of them.
  *
- * Objects are carved from blocks of about 16 KiB; a free one is linked through its own memory and the
- * one freed last is handed out first, since it is warm. A block whose objects are all free goes back to
- * `struct memory`, except for the last one. An empty pool returns NULL and counts it. */
+ * Objects are carved from blocks of about 16 KiB; a free one is linked through its own memory and, within
+ * a block, the one freed last is handed out first, since it is warm. Blocks in use are filled before
+ * empty ones; of the blocks whose objects are all free one is kept, and the others go back to
+ * `struct memory`. An empty pool returns NULL and counts it. Objects are aligned to 16 bytes. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

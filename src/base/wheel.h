@@ -6,8 +6,8 @@
  * deadline is stored, and the entry is re-linked when its old slot comes up; since most timers of a
  * busy flow are pushed out again and again, that makes re-arming a store.
  *
- * Time is nanoseconds on the caller's clock; timers never fire early, and at most one tick plus the
- * caller's own lateness late. */
+ * Time is nanoseconds on the caller's clock and does not go back; timers never fire early, and at most
+ * one tick plus the caller's own lateness late. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,21 +19,30 @@ enum { WHEEL_LEVELS = 4, WHEEL_SLOTS = 256, WHEEL_TICK_NS = 1000000 };
 struct wheel_timer {
     struct list node;
     uint64_t deadline_ns; /* WHEEL_NEVER: not running */
-    uint64_t linked_ns;   /* the deadline by which it is linked; at most deadline_ns */
+    uint64_t linked_ns;   /* the deadline by which it is linked; at most deadline_ns. WHEEL_NEVER: not linked */
 };
 
 struct wheel {
     struct list slots[WHEEL_LEVELS][WHEEL_SLOTS];
     uint64_t occupied[WHEEL_LEVELS][WHEEL_SLOTS / 64]; /* a bit per slot that has an entry */
-    uint64_t tick;  /* the next tick to be processed */
-    uint32_t count;
+    uint64_t tick;  /* the tick of the latest wheel_expire(): what its slot holds is due */
+    uint32_t count; /* timers that run */
 };
 
 void wheel_init(struct wheel *w, uint64_t now_ns);
 void wheel_timer_init(struct wheel_timer *t);
-/* Starts or moves. WHEEL_NEVER stops. A deadline in the past fires at the next wheel_expire(). */
-void wheel_set(struct wheel *w, struct wheel_timer *t, uint64_t deadline_ns);
 void wheel_stop(struct wheel *w, struct wheel_timer *t);
+void wheel_relink_(struct wheel *w, struct wheel_timer *t, uint64_t deadline_ns);
+
+/* Starts or moves. WHEEL_NEVER stops. A deadline in the past fires at the next wheel_expire(). */
+static inline void wheel_set(struct wheel *w, struct wheel_timer *t, uint64_t deadline_ns)
+{
+    if (deadline_ns >= t->linked_ns && deadline_ns != WHEEL_NEVER)
+        t->deadline_ns = deadline_ns;
+    else
+        wheel_relink_(w, t, deadline_ns);
+}
+
 /* One timer whose deadline is at or before now_ns, stopped; NULL when there is none (left). The caller
  * loops, and may start and stop any timer between two calls. */
 struct wheel_timer *wheel_expire(struct wheel *w, uint64_t now_ns);

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/* buf: where buffers come from and where they go. The fast path is a pop from, or a push to, the list of
+ * cached buffers of one size; what a cached buffer costs is counted in `struct memory` like any other. */
+#include "base/buf.h"
+#include <assert.h>
+#include "base/memory.h"
+#include "base/poison.h"
+
+/* The head is a cache line; data begins on one too. */
+enum { BUF_HEAD_BYTES = 64, BUF_OVERHEAD_BYTES = BUF_HEAD_BYTES + BUF_HEADROOM };
+
+_Static_assert(sizeof(struct buf) <= BUF_HEAD_BYTES, "struct buf fits a cache line");
+_Static_assert(BUF_PACKET_BYTES >= 65535, "the largest IP packet fits");
+
+static const uint32_t buf_capacity_bytes[BUF_SIZES] = {
+    [BUF_256] = 256,
+    [BUF_2K] = 2048,
+    [BUF_16K] = 16 * 1024,
+    [BUF_PACKET] = BUF_PACKET_BYTES,
+};
+
+void buf_pool_init(struct buf_pool *p, struct memory *memory, uint64_t cached_max_bytes)
+{
+    *p = (struct buf_pool){.memory = memory, .cached_max_bytes = cached_max_bytes};
+}
+
+void buf_pool_deinit(struct buf_pool *p)
+{
+    assert(p->used == 0);
+    buf_pool_trim(p);
+}
+
+static size_t buf_total_bytes(const struct buf *b)
+{
+    return BUF_OVERHEAD_BYTES + (size_t)b->capacity;
+}
+
+static void buf_poison(struct buf *b)
+{
+    poison((uint8_t *)b + BUF_HEAD_BYTES, buf_total_bytes(b) - BUF_HEAD_BYTES);
+}
+
+static void buf_unpoison(struct buf *b)
+{
+    unpoison((uint8_t *)b + BUF_HEAD_BYTES, buf_total_bytes(b) - BUF_HEAD_BYTES);
+}
+
+void buf_pool_trim(struct buf_pool *p)
+{
+    for (int size = 0; size < BUF_SIZES; size++) {
+        while (p->cached[size]) {
+            struct buf *b = p->cached[size];
+
+            p->cached[size] = b->next;
+            buf_unpoison(b);
+            memory_free(p->memory, b, buf_total_bytes(b));
+        }
+    }
+    p->cached_bytes = 0;
+}
+
+static struct buf *buf_new_uncached(struct buf_pool *p, enum buf_size size)
+{
+    size_t total_bytes = BUF_OVERHEAD_BYTES + (size_t)buf_capacity_bytes[size];
+    struct buf *b = memory_alloc(p->memory, total_bytes);
+
+    if (!b && p->cached_bytes) { /* buffers of other sizes stand in the way */
+        buf_pool_trim(p);
+        b = memory_alloc(p->memory, total_bytes);
+    }
+    if (!b)
+        return NULL;
+    *b = (struct buf){.pool = p, .refs = 1, .capacity = buf_capacity_bytes[size], .size = (uint8_t)size};
+    b->data = (uint8_t *)b + BUF_OVERHEAD_BYTES;
+    p->used++;
+    return b;
+}
+
+struct buf *buf_new(struct buf_pool *p, size_t len_bytes)
+{
+    enum buf_size size = len_bytes > 2048 ? (len_bytes > 16 * 1024 ? BUF_PACKET : BUF_16K)
+                                          : (len_bytes > 256 ? BUF_2K : BUF_256);
+    struct buf *b = p->cached[size];
+
+    assert(len_bytes <= BUF_PACKET_BYTES);
+    if (!b)
+        return buf_new_uncached(p, size);
+    p->cached[size] = b->next;
+    p->cached_bytes -= buf_total_bytes(b);
+    p->used++;
+    b->refs = 1;
+    buf_unpoison(b);
+    return b;
+}
+
+void buf_free_(struct buf *b)
+{
+    struct buf_pool *p = b->pool;
+    size_t total_bytes = buf_total_bytes(b);
+
+    assert(p->used > 0);
+    p->used--;
+    if (p->cached_bytes + total_bytes > p->cached_max_bytes) {
+        memory_free(p->memory, b, total_bytes);
+        return;
+    }
+    b->next = p->cached[b->size];
+    p->cached[b->size] = b;
+    p->cached_bytes += total_bytes;
+    buf_poison(b);
+}

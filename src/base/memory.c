@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* memory: the budget of a worker, in front of the host's allocator or the C library's.
+ *
+ * Callers say the length again when they free, so nothing is stored beside an object: the count is exact
+ * and a host's allocator may be a simple one. `used_bytes` counts what was asked for, not what the
+ * allocator rounds it to. Every object begins at a multiple of 64 octets, a cache line of most machines. */
+#include "base/memory.h"
+#include <assert.h>
+#include <stdlib.h>
+#include "adit/base.h"
+
+enum { MEMORY_ALIGN = 64 };
+
+void memory_init(struct memory *m, uint64_t budget_bytes, const struct adit_allocator *allocator)
+{
+    *m = (struct memory){.allocator = allocator, .budget_bytes = budget_bytes};
+}
+
+static void *memory_alloc_system(size_t len_bytes)
+{
+    void *p;
+
+    return posix_memalign(&p, MEMORY_ALIGN, len_bytes) == 0 ? p : NULL;
+}
+
+void *memory_alloc(struct memory *m, size_t len_bytes)
+{
+    const struct adit_allocator *a = m->allocator;
+    void *p = NULL;
+
+    /* used_bytes never exceeds the budget, so the difference does not wrap. */
+    if (len_bytes <= m->budget_bytes - m->used_bytes)
+        p = a ? a->alloc(a->ctx, len_bytes, MEMORY_ALIGN) : memory_alloc_system(len_bytes);
+    if (!p) {
+        m->starved++;
+        return NULL;
+    }
+    m->used_bytes += len_bytes;
+    if (m->used_bytes > m->peak_bytes)
+        m->peak_bytes = m->used_bytes;
+    return p;
+}
+
+void memory_free(struct memory *m, void *p, size_t len_bytes)
+{
+    if (!p)
+        return;
+    assert(m->used_bytes >= len_bytes);
+    m->used_bytes -= len_bytes;
+    if (m->allocator)
+        m->allocator->free(m->allocator->ctx, p, len_bytes);
+    else
+        free(p);
+}
+
+enum memory_pressure memory_pressure(const struct memory *m)
+{
+    uint64_t percent = m->budget_bytes / 100;
+
+    if (m->used_bytes < percent * 50)
+        return MEMORY_EASY;
+    if (m->used_bytes < percent * 80)
+        return MEMORY_TIGHT;
+    if (m->used_bytes < percent * 95)
+        return MEMORY_HIGH;
+    return MEMORY_CRITICAL;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/* pool: blocks of equal objects.
+ *
+ *     +--------------+--------+---+--------+---+- - - - - - - - - - - +
+ *     | struct block | object | b | object | b |  not yet carved      |
+ *     +--------------+--------+---+--------+---+- - - - - - - - - - - +
+ *
+ * b points back to the block, so that returning an object needs no search. Blocks are carved as they are
+ * needed, which leaves the memory of a fresh block untouched. Invariants: a block is on `partial` exactly
+ * when it has an object to give; the empty ones stand at the end of `partial`, and there is at most one. */
+#include "base/pool.h"
+#include <assert.h>
+#include <string.h>
+#include "base/memory.h"
+#include "base/poison.h"
+
+enum { POOL_BLOCK_BYTES = 16 * 1024, POOL_ALIGN = 16 };
+
+struct object {
+    struct object *next; /* while free */
+};
+
+struct block {
+    struct list node;
+    struct object *free;
+    uint32_t used, carved;
+    _Alignas(POOL_ALIGN) uint8_t slots[];
+};
+
+static size_t pool_stride(const struct pool *p)
+{
+    size_t bytes = p->object_bytes + sizeof(struct block *);
+
+    return (bytes + POOL_ALIGN - 1) / POOL_ALIGN * POOL_ALIGN;
+}
+
+static size_t pool_block_bytes(const struct pool *p)
+{
+    return sizeof(struct block) + p->objects_per_block * pool_stride(p);
+}
+
+/* Where the back pointer of an object stands: at the end of its slot. */
+static struct block **pool_owner(const struct pool *p, void *object)
+{
+    return (struct block **)(void *)((uint8_t *)object + pool_stride(p) - sizeof(struct block *));
+}
+
+void pool_init(struct pool *p, struct memory *memory, size_t object_bytes, uint32_t used_max)
+{
+    size_t fit;
+
+    assert(object_bytes >= sizeof(struct object) && object_bytes <= UINT32_MAX / 2);
+    *p = (struct pool){.memory = memory, .object_bytes = (uint32_t)object_bytes, .used_max = used_max};
+    fit = (POOL_BLOCK_BYTES - sizeof(struct block)) / pool_stride(p);
+    p->objects_per_block = fit ? (uint32_t)fit : 1;
+    list_init(&p->partial);
+    list_init(&p->full);
+}
+
+static void pool_free_block(struct pool *p, struct block *b)
+{
+    size_t bytes = pool_block_bytes(p);
+
+    list_remove(&b->node);
+    unpoison(b, bytes);
+    memory_free(p->memory, b, bytes);
+}
+
+void pool_deinit(struct pool *p)
+{
+    struct list *node;
+
+    assert(p->used == 0 && list_is_empty(&p->full));
+    while ((node = list_first(&p->partial)))
+        pool_free_block(p, LIST_ENTRY(node, struct block, node));
+}
+
+static struct block *pool_add_block(struct pool *p)
+{
+    struct block *b = memory_alloc(p->memory, pool_block_bytes(p));
+
+    if (!b)
+        return NULL;
+    b->free = NULL;
+    b->used = b->carved = 0;
+    list_push_front(&p->partial, &b->node);
+    poison(b->slots, pool_block_bytes(p) - sizeof(*b));
+    return b;
+}
+
+static void *pool_take(struct pool *p, struct block *b)
+{
+    struct object *o = b->free;
+
+    if (o) {
+        unpoison(o, p->object_bytes);
+        b->free = o->next;
+    } else {
+        o = (struct object *)(void *)(b->slots + b->carved++ * pool_stride(p));
+        unpoison(o, pool_stride(p));
+        *pool_owner(p, o) = b;
+        poison((uint8_t *)o + p->object_bytes, pool_stride(p) - p->object_bytes);
+    }
+    b->used++;
+    return o;
+}
+
+void *pool_get(struct pool *p)
+{
+    struct list *node = list_first(&p->partial);
+    struct block *b = NULL;
+    void *object;
+
+    if (p->used < p->used_max)
+        b = node ? LIST_ENTRY(node, struct block, node) : pool_add_block(p);
+    if (!b) {
+        p->starved++;
+        return NULL;
+    }
+    object = pool_take(p, b);
+    if (b->used == p->objects_per_block) {
+        list_remove(&b->node);
+        list_push_back(&p->full, &b->node);
+    }
+    p->used++;
+    return memset(object, 0, p->object_bytes);
+}
+
+/* A block became empty: it is the one that is kept, unless another is. */
+static void pool_retire(struct pool *p, struct block *b)
+{
+    struct block *last;
+
+    list_remove(&b->node);
+    list_push_back(&p->partial, &b->node);
+    last = LIST_ENTRY(b->node.prev, struct block, node);
+    if (b->node.prev != &p->partial && last->used == 0)
+        pool_free_block(p, last);
+}
+
+void pool_put(struct pool *p, void *object)
+{
+    struct object *o = object;
+    struct block **owner = pool_owner(p, object);
+    struct block *b;
+
+    unpoison(owner, sizeof(struct block *));
+    b = *owner;
+    poison(owner, sizeof(struct block *));
+    assert(b->used > 0);
+    if (b->used-- == p->objects_per_block) {
+        list_remove(&b->node);
+        list_push_front(&p->partial, &b->node);
+    }
+    o->next = b->free;
+    b->free = o;
+    poison(o, p->object_bytes);
+    p->used--;
+    if (b->used == 0)
+        pool_retire(p, b);
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+#include "adit/base.h"
+#include "base/memory.h"
+
+static void memory_counts_what_is_used_and_refuses_beyond_the_budget(void **state)
+{
+    struct memory m;
+    void *a, *b;
+
+    (void)state;
+    memory_init(&m, 1000, NULL);
+    a = memory_alloc(&m, 600);
+    assert_non_null(a);
+    assert_int_equal((uintptr_t)a % 64, 0);
+    assert_null(memory_alloc(&m, 401));
+    assert_null(memory_alloc(&m, SIZE_MAX));
+    assert_int_equal(m.starved, 2);
+    b = memory_alloc(&m, 400);
+    assert_non_null(b);
+    assert_int_equal(m.used_bytes, 1000);
+    memory_free(&m, a, 600);
+    memory_free(&m, NULL, 600);
+    assert_int_equal(m.used_bytes, 400);
+    memory_free(&m, b, 400);
+    assert_int_equal(m.used_bytes, 0);
+    assert_int_equal(m.peak_bytes, 1000);
+}
+
+static void pressure_rises_with_what_is_used(void **state)
+{
+    struct memory m;
+
+    (void)state;
+    memory_init(&m, 1000, NULL);
+    assert_int_equal(memory_pressure(&m), MEMORY_EASY);
+    m.used_bytes = 499;
+    assert_int_equal(memory_pressure(&m), MEMORY_EASY);
+    m.used_bytes = 500;
+    assert_int_equal(memory_pressure(&m), MEMORY_TIGHT);
+    m.used_bytes = 800;
+    assert_int_equal(memory_pressure(&m), MEMORY_HIGH);
+    m.used_bytes = 950;
+    assert_int_equal(memory_pressure(&m), MEMORY_CRITICAL);
+}
+
+struct host {
+    size_t out_bytes;
+    bool fails;
+};
+
+static void *host_alloc(void *ctx, size_t len, size_t align)
+{
+    struct host *h = ctx;
+
+    assert_int_equal(align, 64);
+    if (h->fails)
+        return NULL;
+    h->out_bytes += len;
+    return aligned_alloc(align, (len + align - 1) / align * align);
+}
+
+static void host_free(void *ctx, void *p, size_t len)
+{
+    struct host *h = ctx;
+
+    h->out_bytes -= len;
+    free(p);
+}
+
+static void allocator_of_the_host_is_used_and_may_fail(void **state)
+{
+    struct host h = {0};
+    const adit_allocator allocator = {
+        .size = sizeof(allocator), .alloc = host_alloc, .free = host_free, .ctx = &h};
+    struct memory m;
+    void *p;
+
+    (void)state;
+    memory_init(&m, 1000, &allocator);
+    p = memory_alloc(&m, 100);
+    assert_int_equal(h.out_bytes, 100);
+    h.fails = true;
+    assert_null(memory_alloc(&m, 100));
+    assert_int_equal(m.used_bytes, 100);
+    assert_int_equal(m.starved, 1);
+    memory_free(&m, p, 100);
+    assert_int_equal(h.out_bytes, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory_counts_what_is_used_and_refuses_beyond_the_budget),
+        cmocka_unit_test(pressure_rises_with_what_is_used),
+        cmocka_unit_test(allocator_of_the_host_is_used_and_may_fail),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
