@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "adit/base.h"
+#include "base/bytes.h"
 
 static const uint8_t addr_mapped_prefix[12] = {[10] = 0xff, [11] = 0xff};
 
@@ -127,6 +128,39 @@ int adit_addr_parse(adit_addr *out, const char *text)
     return ADIT_EINVAL;
 }
 
+/* The first longest run of at least two zero groups, as groups [*from, *to). */
+static void addr_find_zeros(const uint16_t groups[8], int *from, int *to)
+{
+    *from = *to = 8;
+    for (int i = 0, end; i < 8; i = end + 1) {
+        for (end = i; end < 8 && groups[end] == 0; end++)
+            ;
+        if (end - i >= 2 && (*from == 8 || end - i > *to - *from)) {
+            *from = i;
+            *to = end;
+        }
+    }
+}
+
+/* RFC 5952, which the C library does not follow for addresses like ::1:5. */
+static void addr_print_ip6(char text[INET6_ADDRSTRLEN], const uint8_t ip[16])
+{
+    uint16_t groups[8];
+    int from, to;
+
+    for (int i = 0; i < 8; i++)
+        groups[i] = get_be16(ip + 2 * i);
+    addr_find_zeros(groups, &from, &to);
+    for (int i = 0; i < 8; i++) {
+        if (i == from) {
+            text += sprintf(text, "::");
+            i = to - 1;
+            continue;
+        }
+        text += sprintf(text, i && i != to ? ":%x" : "%x", groups[i]);
+    }
+}
+
 int adit_addr_format(const adit_addr *a, char *buf, size_t len_bytes)
 {
     char ip[INET6_ADDRSTRLEN] = "none", scope[16] = "", port[8] = "";
@@ -135,7 +169,7 @@ int adit_addr_format(const adit_addr *a, char *buf, size_t len_bytes)
     if (a->family == 4)
         inet_ntop(AF_INET, a->ip + 12, ip, sizeof(ip));
     else if (a->family == 6)
-        inet_ntop(AF_INET6, a->ip, ip, sizeof(ip));
+        addr_print_ip6(ip, a->ip);
     if (a->scope)
         snprintf(scope, sizeof(scope), "%%%u", a->scope);
     if (a->port)

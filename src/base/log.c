@@ -28,7 +28,7 @@ void log_write(const struct log *l, int level, const char *module, uint64_t flow
 bool log_limit_allows(struct log_limit *r, uint64_t now_ns)
 {
     const uint64_t second_ns = 1000000000;
-    uint64_t seconds = (now_ns - r->refilled_ns) / second_ns;
+    uint64_t seconds = now_ns > r->refilled_ns ? (now_ns - r->refilled_ns) / second_ns : 0;
 
     if (r->refilled_ns == 0) {
         r->tokens = r->burst;
