@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* device: a TUN by the library's adit_device_open(), and the facts about /dev/net/tun when that fails.
+ *
+ * The device node is a file of the host's: in a user namespace its owner and mode count as they do outside, whatever
+ * capabilities the process has inside. */
+#include "device.h"
+#include "sandbox.h"
+#include "adit/adit.h"
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NODE "/dev/net/tun"
+
+static bool kernel_has_ipv6(void)
+{
+    return access("/proc/net/if_inet6", F_OK) == 0;
+}
+
+static int complain(struct complaint *why, const adit_error *e)
+{
+    struct stat node;
+    if (stat(NODE, &node)) {
+        complaint_what(why, "there is no " NODE);
+        complaint_os(why, "stat(" NODE ")", errno);
+        return complaint_fix(why, "sudo modprobe tun; in a container: --device " NODE);
+    }
+    if (access(NODE, R_OK | W_OK)) {
+        complaint_what(why, "this user may not open " NODE);
+        complaint_evidence(why, "open: %s; mode %04o, owner %u, group %u", strerror(errno),
+                           (unsigned)(node.st_mode & 07777), (unsigned)node.st_uid,
+                           (unsigned)node.st_gid);
+        return complaint_fix(why, "sudo chmod 0666 " NODE " (what udev sets; the kernel still asks "
+                                  "for CAP_NET_ADMIN), or run adit as root");
+    }
+    return complaint_from_error(why, e);
+}
+
+int device_make(struct device *d, uint32_t mtu_bytes, struct complaint *why)
+{
+    static const char *const addrs[] = {SANDBOX_ADDR4, SANDBOX_ADDR6};
+    adit_options o;
+    adit_error e = {0};
+    char name[16];
+    adit_options_init(&o, ADIT_PRESET_DESKTOP);
+    o.kind = ADIT_DEV_CREATE;
+    o.addrs = addrs;
+    o.addrs_count = kernel_has_ipv6() ? 2 : 1;
+    o.mtu_bytes = mtu_bytes;
+    o.default_route = 1;
+    if (adit_device_open(&o, &d->fd, &d->vnet_hdr, name, &e) < 0)
+        return complain(why, &e);
+    return 0;
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/* sandbox: the parent's and the child's halves of making one.
+ *
+ *        parent: adit                                      child: becomes the command
+ *   fork  |------------------------------------------------->|
+ *         |                                                  | namespaces: user (unless root), network, mount
+ *         |                                                  | lo up, TUN with addresses and default routes
+ *         |                                                  | private resolv.conf, then no capabilities
+ *         |<-- struct sandbox_ready + descriptor of the TUN --|
+ *         | adit_new, adit_start                             | waits
+ *         |-- one octet: go -------------------------------->|
+ *         | waits (job.h)                                    | run(): execvp
+ *
+ * It fails closed. Whatever cannot be set up is told to the parent, and the command is not started; the parent's end
+ * without a "go" reads as end of file, and the command is not started either. The child keeps no descriptor of the TUN:
+ * when the parent dies, for whatever reason, the kernel takes the device away and the namespace is left with nothing but
+ * its own loopback. The command is not killed then (it may have work to save); it is cut off. In the same way the
+ * network of processes that outlive the command goes dead, because the parent ends with the command. */
+#include "sandbox.h"
+#include "command.h"
+#include "device.h"
+#include "namespace.h"
+#include "privilege.h"
+#include "resolv_mount.h"
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* The child's one message. A descriptor comes with it when ok. */
+struct sandbox_ready {
+    int ok, vnet_hdr;
+    struct complaint why;
+};
+
+union control_space { /* ancillary data for one descriptor, aligned */
+    struct cmsghdr header;
+    char octets[CMSG_SPACE(sizeof(int))];
+};
+
+/* ---- the child ---- */
+
+static int child_setup(const struct sandbox_options *o, struct device *d, struct complaint *why)
+{
+    if (namespace_enter(why) || device_make(d, o->mtu_bytes, why))
+        return -1;
+    if (o->resolv_conf && resolv_mount(o->resolv_conf, why))
+        return -1;
+    return privilege_drop(why);
+}
+
+static void ready_send(int control, struct sandbox_ready *ready, int device)
+{
+    union control_space space = {0};
+    struct iovec iov = {.iov_base = ready, .iov_len = sizeof(*ready)};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+    if (ready->ok) {
+        m.msg_control = &space;
+        m.msg_controllen = sizeof(space);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(device));
+        memcpy(CMSG_DATA(c), &device, sizeof(device));
+    }
+    sendmsg(control, &m, MSG_NOSIGNAL);
+}
+
+static void child_main(int control, const struct sandbox_options *o)
+{
+    struct device d = {.fd = -1};
+    struct sandbox_ready ready = {0};
+    sigprocmask(SIG_SETMASK, o->signals, NULL);
+    ready.ok = child_setup(o, &d, &ready.why) == 0;
+    ready.vnet_hdr = d.vnet_hdr;
+    ready_send(control, &ready, d.fd);
+    if (d.fd >= 0)
+        close(d.fd);
+    char go;
+    if (!ready.ok || read(control, &go, 1) != 1)
+        _exit(STATUS_NOT_STARTED);
+    close(control);
+    _exit(o->run(o->ctx));
+}
+
+/* ---- the parent ---- */
+
+static int ready_receive(int control, struct sandbox_ready *ready, int *device)
+{
+    union control_space space = {0};
+    struct iovec iov = {.iov_base = ready, .iov_len = sizeof(*ready)};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+    m.msg_control = &space;
+    m.msg_controllen = sizeof(space);
+    ssize_t n;
+    do {
+        n = recvmsg(control, &m, MSG_CMSG_CLOEXEC);
+    } while (n < 0 && errno == EINTR);
+    if (n != (ssize_t)sizeof(*ready))
+        return -1;
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    if (c && c->cmsg_type == SCM_RIGHTS)
+        memcpy(device, CMSG_DATA(c), sizeof(*device));
+    return 0;
+}
+
+static int sandbox_await(struct sandbox *s, struct complaint *why)
+{
+    struct sandbox_ready ready = {0};
+    if (ready_receive(s->control, &ready, &s->device)) {
+        complaint_what(why, "the process that sets the namespace up ended early");
+        return complaint_evidence(why, "it closed its socket without a report");
+    }
+    *why = ready.why;
+    if (!ready.ok)
+        return -1;
+    s->vnet_hdr = ready.vnet_hdr;
+    return 0;
+}
+
+int sandbox_open(struct sandbox *s, const struct sandbox_options *o, struct complaint *why)
+{
+    int ends[2];
+    *s = (struct sandbox){.pid = -1, .control = -1, .device = -1};
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) {
+        complaint_what(why, "no socket for the child process");
+        return complaint_os(why, "socketpair", errno);
+    }
+    s->control = ends[0];
+    s->pid = fork();
+    if (s->pid == 0) {
+        close(ends[0]);
+        child_main(ends[1], o);
+    }
+    int error = errno;
+    close(ends[1]);
+    if (s->pid < 0) {
+        complaint_what(why, "no child process");
+        complaint_os(why, "fork", error);
+    }
+    if (s->pid > 0 && sandbox_await(s, why) == 0)
+        return 0;
+    sandbox_close(s);
+    return -1;
+}
+
+int sandbox_device_take(struct sandbox *s)
+{
+    int device = s->device;
+    s->device = -1;
+    return device;
+}
+
+int sandbox_go(struct sandbox *s, struct complaint *why)
+{
+    if (send(s->control, "g", 1, MSG_NOSIGNAL) != 1) {
+        complaint_what(why, "the command's process is gone before it was started");
+        return complaint_os(why, "send", errno);
+    }
+    close(s->control);
+    s->control = -1;
+    return 0;
+}
+
+void sandbox_close(struct sandbox *s)
+{
+    if (s->device >= 0)
+        close(s->device);
+    if (s->control >= 0) {
+        close(s->control);
+        if (s->pid > 0)
+            while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
+                ;
+    }
+    *s = (struct sandbox){.pid = -1, .control = -1, .device = -1};
+}

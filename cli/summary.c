@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* summary: flows, octets, time and CPU in one line; what was dropped, and why, in the other.
+ *
+ * "in" and "out" are as the command sees them: octets of IP packets that it received and sent. */
+#include "summary.h"
+#include <inttypes.h>
+#include <sys/resource.h>
+#include <time.h>
+
+double summary_cpu_seconds(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+double summary_clock_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+const char *summary_bytes(uint64_t bytes, char buf[16])
+{
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+    double n = (double)bytes;
+    unsigned unit = 0;
+    for (; n >= 999.95 && unit < 4; unit++)
+        n /= 1000;
+    snprintf(buf, 16, unit ? "%.1f %s" : "%.0f %s", n, units[unit]);
+    return buf;
+}
+
+static void drops_print(FILE *to, const adit_stats *s)
+{
+    uint64_t total = 0;
+    for (unsigned i = 1; i < ADIT_DROPS_MAX && adit_drop_name(i); i++)
+        total += s->drops[i];
+    if (total == 0) {
+        fputs("adit: nothing dropped\n", to);
+        return;
+    }
+    fprintf(to, "adit: dropped %" PRIu64 ":", total);
+    const char *separator = " ";
+    for (unsigned i = 1; i < ADIT_DROPS_MAX && adit_drop_name(i); i++) {
+        if (s->drops[i] == 0)
+            continue;
+        fprintf(to, "%s%s %" PRIu64, separator, adit_drop_name(i), s->drops[i]);
+        separator = ", ";
+    }
+    fputc('\n', to);
+}
+
+void summary_print(FILE *to, const adit_stats *s, double seconds, double cpu_seconds)
+{
+    char in[16], out[16];
+    fprintf(to,
+            "adit: %" PRIu64 " flows (%" PRIu64 " tcp, %" PRIu64 " udp, %" PRIu64
+            " icmp), %s in, %s out, %.1f s, %.2f s of CPU\n",
+            s->tcp_total + s->udp_total + s->icmp_total, s->tcp_total, s->udp_total, s->icmp_total,
+            summary_bytes(s->tx_bytes, in), summary_bytes(s->rx_bytes, out), seconds, cpu_seconds);
+    drops_print(to, s);
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* summary: two lines about what an instance has done. */
+#pragma once
+#include <stdio.h>
+#include "adit/adit.h"
+
+/* Seconds of CPU that this process (all its threads) has used. */
+double summary_cpu_seconds(void);
+/* Seconds of a monotonic clock. */
+double summary_clock_seconds(void);
+/* "38.2 MB" in buf. */
+const char *summary_bytes(uint64_t bytes, char buf[16]);
+void summary_print(FILE *to, const adit_stats *s, double seconds, double cpu_seconds);

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/* tunnel: from a TUN descriptor and a URL to a running instance (tunnel.h).
+ *
+ *   tunnel_init    the URL becomes a handler, the capture file is opened
+ *   tunnel_start   adit_new on the descriptor, adit_start: one worker thread
+ *   tunnel_drain   after the command has ended
+ *   tunnel_deinit  adit_free, and the rest in reverse
+ *
+ * Draining: a program may close a connection and exit while the kernel still holds octets of it. They come through the
+ * TUN afterwards, so an instance that stopped at once would lose them. It goes on until no TCP flow is left, or until
+ * nothing has moved for DRAIN_QUIET_MS, or DRAIN_MAX_MS have passed, or someone asks adit to end. */
+#include "tunnel.h"
+#include "job.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { DRAIN_STEP_MS = 10, DRAIN_QUIET_MS = 200, DRAIN_MAX_MS = 5000 };
+
+static void log_print(void *ctx, const adit_log_record *r)
+{
+    (void)ctx;
+    char line[1024];
+    size_t used = (size_t)snprintf(line, sizeof(line), "adit: %s: %s", r->module, r->msg);
+    for (size_t i = 0; i + 1 < r->kv_count && used < sizeof(line); i += 2)
+        used +=
+            (size_t)snprintf(line + used, sizeof(line) - used, " %s=%s", r->kv[i], r->kv[i + 1]);
+    fprintf(stderr, "%s\n", line);
+}
+
+static void notice_print(void *ctx, const adit_error *e)
+{
+    (void)ctx;
+    fprintf(stderr, "adit: %s%s%s%s\n", e->msg, e->hint[0] ? " (" : "", e->hint,
+            e->hint[0] ? ")" : "");
+}
+
+/* A full disk must not end the command: the stream remembers the error, and tunnel_deinit() tells it. */
+static void pcap_write(void *ctx, const void *bytes, size_t len)
+{
+    struct tunnel *t = ctx;
+    fwrite(bytes, 1, len, t->pcap);
+}
+
+static int pcap_create(struct tunnel *t, struct complaint *why)
+{
+    const char *path = t->options->pcap;
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        t->pcap = fdopen(fd, "w");
+    if (t->pcap)
+        return 0;
+    complaint_what(why, "the capture file cannot be written");
+    complaint_os(why, path, errno);
+    if (fd >= 0)
+        close(fd);
+    return complaint_fix(why, "--pcap with a path that you may write");
+}
+
+int tunnel_init(struct tunnel *t, const struct tunnel_options *o, struct complaint *why)
+{
+    adit_error e = {0};
+    *t = (struct tunnel){.options = o};
+    if (adit_proxy_new(&t->proxy, o->via, &e) < 0)
+        return complaint_from_error(why, &e);
+    return o->pcap ? pcap_create(t, why) : 0;
+}
+
+static void options_fill(struct tunnel *t, const adit_socket *device, adit_options *o)
+{
+    static const int levels[] = {ADIT_LOG_ERROR, ADIT_LOG_INFO, ADIT_LOG_DEBUG};
+    const struct tunnel_options *from = t->options;
+    int verbose = from->verbose > 2 ? 2 : from->verbose;
+    adit_options_init(o, ADIT_PRESET_DESKTOP);
+    o->kind = ADIT_DEV_FD;
+    o->fds = device;
+    o->fds_count = 1;
+    o->take_fds = 1;
+    o->mtu_bytes = from->mtu_bytes;
+    o->fault = from->fault;
+    o->stack = from->stack;
+    o->aliases = from->aliases;
+    o->aliases_count = from->aliases_count;
+    o->log = log_print;
+    o->log_level = levels[verbose];
+    o->notice = verbose > 0 ? notice_print : NULL;
+    o->capture = t->pcap ? pcap_write : NULL;
+    o->capture_ctx = t;
+}
+
+int tunnel_start(struct tunnel *t, adit_socket device, int vnet_hdr, struct complaint *why)
+{
+    adit_options o;
+    adit_error e = {0};
+    options_fill(t, &device, &o);
+    o.fd_vnet_hdr = vnet_hdr;
+    if (adit_new(&t->engine, &o, adit_proxy_handler(t->proxy), adit_proxy_ctx(t->proxy), &e) < 0)
+        return complaint_from_error(why, &e);
+    if (adit_start(t->engine, &e) < 0)
+        return complaint_from_error(why, &e);
+    return 0;
+}
+
+/* What changes while something moves. */
+static uint64_t stats_motion(const adit_stats *s)
+{
+    return s->rx_bytes + s->tx_bytes + s->memory_used_bytes + s->tcp_open;
+}
+
+void tunnel_drain(struct tunnel *t, adit_stats *s)
+{
+    unsigned quiet_ms = 0;
+    *s = (adit_stats){.size = sizeof(*s)};
+    adit_get_stats(t->engine, s);
+    for (unsigned ms = 0; s->tcp_open > 0 && ms < DRAIN_MAX_MS; ms += DRAIN_STEP_MS) {
+        uint64_t before = stats_motion(s);
+        if (job_pause(DRAIN_STEP_MS))
+            return;
+        adit_get_stats(t->engine, s);
+        quiet_ms = stats_motion(s) == before ? quiet_ms + DRAIN_STEP_MS : 0;
+        if (quiet_ms >= DRAIN_QUIET_MS)
+            return;
+    }
+}
+
+bool tunnel_deinit(struct tunnel *t)
+{
+    bool whole = true;
+    adit_free(t->engine);
+    adit_proxy_free(t->proxy);
+    if (t->pcap) {
+        whole = !ferror(t->pcap);
+        whole = fclose(t->pcap) == 0 && whole;
+    }
+    if (!whole)
+        fprintf(stderr, "adit: the capture file is not complete: writing to %s failed\n",
+                t->options->pcap);
+    *t = (struct tunnel){0};
+    return whole;
+}

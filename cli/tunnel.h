@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* tunnel: an instance of the library with a ready-made handler, as the commands of adit use it: exec and demo differ in
+ * what runs inside only. */
+#pragma once
+#include <stdbool.h>
+#include <stdio.h>
+#include "complaint.h"
+#include "adit/adit.h"
+#include "adit/proxy.h"
+
+struct tunnel_options { /* borrowed as long as the tunnel lives */
+    const char *via;    /* URL of the handler */
+    const char *stack;  /* "": auto */
+    const char *fault;  /* NULL: none */
+    const char *pcap;   /* path; NULL: none */
+    uint32_t mtu_bytes;
+    const adit_alias *aliases;
+    size_t aliases_count;
+    int verbose; /* 0: errors only, 1: and warnings, notices, 2: everything */
+};
+
+struct tunnel {
+    const struct tunnel_options *options;
+    adit_proxy *proxy;
+    adit *engine; /* NULL before the start */
+    FILE *pcap;   /* NULL: none */
+};
+
+/* Checks what a person may have got wrong (URL, path), before anything else is made. -1: see why. In every case
+ * tunnel_deinit() may be called. */
+int tunnel_init(struct tunnel *t, const struct tunnel_options *o, struct complaint *why);
+/* Runs it on this TUN descriptor, which is the tunnel's from here on. */
+int tunnel_start(struct tunnel *t, adit_socket device, int vnet_hdr, struct complaint *why);
+/* Lets what the command left in the kernel's buffers leave, for a bounded time; *s is the last word of the counters. */
+void tunnel_drain(struct tunnel *t, adit_stats *s);
+/* Stops it. False: the capture file could not be written to its end (said on stderr). */
+bool tunnel_deinit(struct tunnel *t);
