@@ -174,7 +174,8 @@ int adit_addr_format(const adit_addr *a, char *buf, size_t len_bytes)
         snprintf(scope, sizeof(scope), "%%%u", a->scope);
     if (a->port)
         snprintf(port, sizeof(port), ":%u", a->port);
-    return snprintf(buf, len_bytes, "%s%s%s%s%s", bracket ? "[" : "", ip, scope, bracket ? "]" : "", port);
+    return snprintf(buf, len_bytes, "%s%s%s%s%s", bracket ? "[" : "", ip, scope,
+                    bracket ? "]" : "", port);
 }
 
 int adit_addr_to_sockaddr(const adit_addr *a, void *sockaddr_storage, int *len)

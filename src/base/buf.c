@@ -59,6 +59,8 @@ void buf_pool_trim(struct buf_pool *p)
     p->cached_bytes = 0;
 }
 
+/* Out of line, so that the fast path saves no registers. */
+__attribute__((noinline))
 static struct buf *buf_new_uncached(struct buf_pool *p, enum buf_size size)
 {
     size_t total_bytes = BUF_OVERHEAD_BYTES + (size_t)buf_capacity_bytes[size];
@@ -70,8 +72,13 @@ static struct buf *buf_new_uncached(struct buf_pool *p, enum buf_size size)
     }
     if (!b)
         return NULL;
-    *b = (struct buf){.pool = p, .refs = 1, .capacity = buf_capacity_bytes[size], .size = (uint8_t)size};
-    b->data = (uint8_t *)b + BUF_OVERHEAD_BYTES;
+    *b = (struct buf){
+        .pool = p,
+        .refs = 1,
+        .capacity = buf_capacity_bytes[size],
+        .data = (uint8_t *)b + BUF_OVERHEAD_BYTES,
+        .size = (uint8_t)size,
+    };
     p->used++;
     return b;
 }

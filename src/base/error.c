@@ -59,7 +59,8 @@ int error_set(adit_error *e, int code, int os, const char *op, const char *msg, 
     return error_setf(e, code, os, op, hint, "%s", msg);
 }
 
-int error_setf(adit_error *e, int code, int os, const char *op, const char *hint, const char *fmt, ...)
+int error_setf(adit_error *e, int code, int os, const char *op, const char *hint, const char *fmt,
+               ...)
 {
     va_list args;
 

@@ -33,7 +33,7 @@ static inline uint64_t get_le64(const uint8_t *p)
     return v;
 }
 
-static inline void sip_rounds(struct sip *s, int rounds)
+static inline __attribute__((always_inline)) void sip_rounds(struct sip *s, int rounds)
 {
     for (int i = 0; i < rounds; i++) {
         s->v0 += s->v1;
@@ -49,15 +49,16 @@ static inline void sip_rounds(struct sip *s, int rounds)
     }
 }
 
-static inline void sip_word(struct sip *s, uint64_t word, int rounds)
+static inline __attribute__((always_inline)) void sip_word(struct sip *s, uint64_t word, int rounds)
 {
     s->v3 ^= word;
     sip_rounds(s, rounds);
     s->v0 ^= word;
 }
 
-/* Inlined twice, with constant rounds. */
-static inline uint64_t siphash(const struct sip_key *key, const uint8_t *p, size_t len_bytes, int c, int d)
+/* Inlined twice, with constant rounds: a loop over one round costs half as much again. */
+static inline __attribute__((always_inline)) uint64_t
+siphash(const struct sip_key *key, const uint8_t *p, size_t len_bytes, int c, int d)
 {
     struct sip s = {
         .v0 = key->k[0] ^ 0x736f6d6570736575,

@@ -3,7 +3,8 @@
 #include "base/log.h"
 #include <stddef.h>
 
-void log_write(const struct log *l, int level, const char *module, uint64_t flow, const char *msg, ...)
+void log_write(const struct log *l, int level, const char *module, uint64_t flow, const char *msg,
+               ...)
 {
     const char *kv[2 * LOG_PAIRS_MAX];
     adit_log_record r = {.level = level, .module = module, .flow = flow, .msg = msg, .kv = kv};

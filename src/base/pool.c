@@ -50,7 +50,11 @@ void pool_init(struct pool *p, struct memory *memory, size_t object_bytes, uint3
     size_t fit;
 
     assert(object_bytes >= sizeof(struct object) && object_bytes <= UINT32_MAX / 2);
-    *p = (struct pool){.memory = memory, .object_bytes = (uint32_t)object_bytes, .used_max = used_max};
+    *p = (struct pool){
+        .memory = memory,
+        .object_bytes = (uint32_t)object_bytes,
+        .used_max = used_max,
+    };
     fit = (POOL_BLOCK_BYTES - sizeof(struct block)) / pool_stride(p);
     p->objects_per_block = fit ? (uint32_t)fit : 1;
     list_init(&p->partial);

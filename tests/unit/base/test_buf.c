@@ -69,6 +69,9 @@ static void buffer_freed_last_is_handed_out_first(void **state)
     buf_unref(c);
     assert_ptr_equal(buf_new(&pool, 2000), b);
     assert_ptr_equal(buf_new(&pool, 300), a);
+    assert_ptr_equal(buf_new(&pool, 1), c);
+    assert_int_equal(pool.cached_bytes, 0);
+    buf_unref(c);
     buf_unref(a);
     buf_unref(b);
     buf_pool_deinit(&pool);
