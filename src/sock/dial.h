@@ -12,7 +12,9 @@
 struct dial;
 typedef void (*dial_fn)(void *arg, int err, adit_socket s); /* s is the callee's */
 
-/* fn is called exactly once, never from inside dial_start, unless cancelled. NULL: no memory. */
+/* fn is called exactly once, never from inside dial_start, unless cancelled; the dial is gone then. c is borrowed until
+ * then; `to` is copied. An address that is known is used, whatever the name. timeout_ns 0: none but the system's. NULL: no
+ * memory. */
 struct dial *dial_start(struct adit_loop *l, const struct sock_config *c, int proto, const adit_dest *to, uint32_t mark,
                         uint64_t timeout_ns, dial_fn fn, void *arg);
-void dial_cancel(struct dial *d);
+void dial_cancel(struct dial *d); /* not after fn was called; NULL is allowed */

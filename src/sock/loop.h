@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* loop: the event loop of one worker (struct adit_loop), on libuv; no libuv type leaves src/sock and src/stack.
+/* loop: the event loop of one worker (struct adit_loop); no libuv type leaves src/sock and src/stack.
  *
- * libuv gives timers, wake-ups from other threads, and name resolution. Sockets of flows and the device are not libuv
- * handles (160 bytes and several system calls each): they are in a readiness set of the loop's own (`ready_linux.c`:
- * epoll), which is one uv_poll handle in the libuv loop.
+ * The worker blocks in a readiness set of its own (`ready_linux.c`: epoll), in which sockets of flows and the device are
+ * registered directly. libuv gives name resolution and wake-ups from other threads and signal handlers; its loop is one
+ * descriptor in the set and runs only when that is readable, so that a busy turn costs one system call for waiting
+ * however many descriptors there are. Timers are a wheel (base/wheel.h): the earliest deadline bounds the wait.
  *
- *     uv: poll ---> ready set ---> watch->fn (device, relays, dials ...)  --+
- *     uv: async --> posts -------------------------------------------------+--> hooks.turn: serve ready flows,
- *     uv: timer --> (hooks.next_ns was due) -------------------------------+    expire, output
+ *     ready set ---> watch->fn (device, relays, dials ...)  --+
+ *          +------> libuv: posts, loop_wake, names -----------+
+ *     tasks put off from the iteration before ----------------+--> hooks.turn: serve ready flows,
+ *     timers due ---------------------------------------------+    expire, output
  *
  * hooks.turn runs after the callbacks of each iteration and before the loop blocks again: what was done from any
  * callback leaves in one batch. */
@@ -17,9 +19,11 @@
 #include "adit/adit.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "base/wheel.h"
 
 struct loop_hooks {
     void *ctx;
+    void (*begin)(void *ctx, uint64_t now_ns); /* an iteration begins: the time of the callbacks that follow. NULL: not told */
     void (*turn)(void *ctx, uint64_t now_ns);
     uint64_t (*next_ns)(void *ctx); /* when turn is due even if nothing happens; WHEEL_NEVER */
 };
@@ -33,6 +37,8 @@ struct loop_config {
 
 /* struct adit_loop itself is defined in loop_private.h (it holds libuv handles). */
 int loop_new(struct adit_loop **out, const struct loop_config *c, adit_error *err);
+/* Runs what was posted, then frees it. Watches, timers and dials must be gone. Waits for a name resolution that the
+ * system is in the middle of and cannot be told to give up. NULL is allowed. */
 void loop_free(struct adit_loop *l);
 uint64_t loop_now_ns(const struct adit_loop *l); /* of this iteration; cheap */
 void loop_run(struct adit_loop *l);              /* until loop_stop() */
@@ -44,7 +50,12 @@ bool loop_is_own_thread(const struct adit_loop *l); /* for assertions in debug b
 
 /* A descriptor in the ready set. The struct is the caller's memory and must stay until removed. */
 struct watch;
-typedef void (*watch_fn)(struct watch *w, unsigned events); /* ADIT_READ | ADIT_WRITE; errors and hang-ups show as both */
+/* events: ADIT_READ | ADIT_WRITE; errors and hang-ups show as both directions and one of these. */
+enum {
+    WATCH_HANGUP = 4, /* the peer has ended its side, or there is an error */
+    WATCH_URGENT = 8, /* TCP urgent data: a read stops in front of it, so a short read is not an empty queue */
+};
+typedef void (*watch_fn)(struct watch *w, unsigned events);
 struct watch {
     struct adit_loop *loop;
     watch_fn fn;
@@ -53,8 +64,32 @@ struct watch {
     bool edge;        /* told once per change: read or write until EAGAIN */
     uint32_t slot;    /* in the ready set, so that an event of a removed watch is not delivered */
 };
-/* edge: registered once with both directions, never changed again (one system call per connection). */
+/* edge: registered once with both directions, never changed again (one system call per connection). 0 or a code. */
 int watch_add(struct adit_loop *l, struct watch *w, int fd, unsigned events, bool edge, watch_fn fn);
-int watch_set(struct watch *w, unsigned events); /* level-triggered watches only */
+int watch_set(struct watch *w, unsigned events); /* level-triggered watches only; 0 pauses */
 /* Removes it; no event of it is delivered after that, even in this iteration. Before the close of the descriptor. */
 void watch_remove(struct watch *w);
+/* The same where the caller closes the descriptor at once and holds no duplicate: the system forgets it by itself. */
+void watch_forget(struct watch *w);
+
+/* A function to be called in the next iteration, before its turn. The struct is the caller's memory. */
+struct loop_task {
+    struct list node;
+    void (*fn)(struct loop_task *t);
+};
+void loop_task_init(struct loop_task *t, void (*fn)(struct loop_task *t));
+void loop_task_start(struct adit_loop *l, struct loop_task *t); /* once, however often it is started */
+void loop_task_stop(struct loop_task *t);                       /* not running: nothing happens */
+
+/* A timer in the caller's memory; it is stopped when fn runs. Never early. */
+struct loop_timer {
+    struct wheel_timer timer;
+    void (*fn)(struct loop_timer *t);
+};
+void loop_timer_init(struct loop_timer *t, void (*fn)(struct loop_timer *t));
+void loop_timer_set(struct adit_loop *l, struct loop_timer *t, uint64_t deadline_ns); /* WHEEL_NEVER stops it */
+void loop_timer_stop(struct adit_loop *l, struct loop_timer *t);
+
+/* Memory for the length of one callback that does not call another user of it: batches of datagrams. NULL: none left. */
+enum { LOOP_SCRATCH_BYTES = 1152 * 1024 };
+void *loop_scratch(struct adit_loop *l);

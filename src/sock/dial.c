@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/* dial: sockets on their way to a destination.
+ *
+ *   name --> resolve (libuv's threads) --> addresses, families interleaved --+
+ *   address -----------------------------------------------------------------+--> attempt, attempt ... --> the first
+ *                                                                                  250 ms apart              that connects
+ *
+ * The next attempt starts when 250 ms have passed or the last running one has failed. The deadline ends all of it.
+ * Whatever the outcome, it is told by a task of the loop, so that the caller is never called from inside its own call;
+ * until then the dial can be cancelled.
+ *
+ * A resolution cannot be taken back from the system, so it is an object of its own that outlives the dial: a cancelled
+ * dial leaves it without an owner, and it frees itself when the answer comes. */
+#include "sock/dial.h"
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include "base/error.h"
+#include "sock/loop_private.h"
+
+enum { DIAL_ADDRS_MAX = 8, DIAL_HOST_BYTES_MAX = 255 };
+#define DIAL_STAGGER_NS ((uint64_t)250 * 1000000)
+
+struct dial_attempt {
+    struct watch watch;
+    struct dial *dial;
+    bool is_open;
+};
+
+struct resolve {
+    uv_getaddrinfo_t request;
+    struct dial *dial; /* NULL: cancelled */
+};
+
+struct dial {
+    struct adit_loop *loop;
+    const struct sock_config *config;
+    dial_fn fn;
+    void *arg;
+    struct resolve *resolve; /* NULL: not, or no longer, running */
+    struct loop_task task;   /* tells the outcome */
+    struct loop_timer deadline, stagger;
+    uint32_t mark;
+    int proto;
+    int err;        /* of the last attempt */
+    adit_socket s;  /* the winner */
+    bool is_settled;
+    unsigned addrs_count, tried, running;
+    adit_addr addrs[DIAL_ADDRS_MAX];
+    struct dial_attempt attempts[DIAL_ADDRS_MAX];
+    char host[DIAL_HOST_BYTES_MAX + 1]; /* empty: only an address was given */
+};
+
+/* ---------------------------------------------------------------------------------------- outcome -- */
+
+static void attempt_close(struct dial_attempt *a)
+{
+    if (!a->is_open)
+        return;
+    a->is_open = false;
+    a->dial->running--;
+    watch_forget(&a->watch);
+    sock_close(a->watch.fd);
+}
+
+/* Stops everything that runs. */
+static void dial_halt(struct dial *d)
+{
+    unsigned i;
+
+    for (i = 0; i < d->tried; i++)
+        attempt_close(&d->attempts[i]);
+    loop_timer_stop(d->loop, &d->deadline);
+    loop_timer_stop(d->loop, &d->stagger);
+    loop_task_stop(&d->task);
+    if (d->resolve) {
+        d->resolve->dial = NULL;
+        (void)uv_cancel((uv_req_t *)&d->resolve->request);
+        d->resolve = NULL;
+    }
+}
+
+static void dial_settle(struct dial *d, int err, adit_socket s)
+{
+    dial_halt(d);
+    d->is_settled = true;
+    d->err = err;
+    d->s = s;
+    loop_task_start(d->loop, &d->task);
+}
+
+static void dial_tell(struct loop_task *t)
+{
+    struct dial *d = LIST_ENTRY(t, struct dial, task);
+    dial_fn fn = d->fn;
+    void *arg = d->arg;
+    int err = d->err;
+    adit_socket s = d->s;
+
+    free(d);
+    fn(arg, err, s);
+}
+
+/* --------------------------------------------------------------------------------------- attempts -- */
+
+static void dial_next(struct dial *d);
+
+static void attempt_ready(struct watch *w, unsigned events)
+{
+    struct dial_attempt *a = LIST_ENTRY(w, struct dial_attempt, watch);
+    struct dial *d = a->dial;
+    int err = events & WATCH_HANGUP ? sock_error(w->fd) : 0;
+
+    if (err < 0) {
+        d->err = err;
+        attempt_close(a);
+        dial_next(d);
+        return;
+    }
+    if (!(events & ADIT_WRITE))
+        return;
+    a->is_open = false;
+    d->running--;
+    watch_remove(w);
+    dial_settle(d, 0, w->fd);
+}
+
+/* 0: running or won; else why it failed at once. */
+static int attempt_start(struct dial_attempt *a, const adit_addr *addr)
+{
+    struct dial *d = a->dial;
+    adit_dest to = {.addr = *addr, .host = d->host[0] ? d->host : NULL};
+    int purpose = d->proto == ADIT_PROTO_TCP ? ADIT_SOCKET_TCP : ADIT_SOCKET_UDP;
+    adit_socket s;
+    int rc;
+
+    rc = sock_open(&s, d->config, purpose, addr->family, d->mark, &to);
+    if (rc < 0)
+        return rc;
+    rc = sock_connect(s, addr);
+    if (rc == 0) {
+        dial_settle(d, 0, s);
+        return 0;
+    }
+    if (rc == ADIT_EAGAIN)
+        rc = watch_add(d->loop, &a->watch, s, 0, true, attempt_ready);
+    if (rc < 0) {
+        sock_close(s);
+        return rc;
+    }
+    a->is_open = true;
+    d->running++;
+    return 0;
+}
+
+/* Starts the next attempt that does not fail at once; none left and none running: it has failed. */
+static void dial_next(struct dial *d)
+{
+    struct dial_attempt *a;
+    int rc;
+
+    while (!d->is_settled && d->tried < d->addrs_count) {
+        a = &d->attempts[d->tried];
+        a->dial = d;
+        rc = attempt_start(a, &d->addrs[d->tried++]);
+        if (rc == 0) {
+            if (!d->is_settled && d->tried < d->addrs_count)
+                loop_timer_set(d->loop, &d->stagger, loop_now_ns(d->loop) + DIAL_STAGGER_NS);
+            return;
+        }
+        d->err = rc;
+    }
+    if (!d->is_settled && d->running == 0)
+        dial_settle(d, d->err, ADIT_NO_SOCKET);
+}
+
+static void dial_stagger(struct loop_timer *t)
+{
+    dial_next(LIST_ENTRY(t, struct dial, stagger));
+}
+
+static void dial_expire(struct loop_timer *t)
+{
+    dial_settle(LIST_ENTRY(t, struct dial, deadline), ADIT_ETIMEDOUT, ADIT_NO_SOCKET);
+}
+
+/* ------------------------------------------------------------------------------------------ names -- */
+
+/* The next address of `family` at or after `ai`. */
+static const struct addrinfo *addrinfo_of_family(const struct addrinfo *ai, int family)
+{
+    while (ai && ai->ai_family != family)
+        ai = ai->ai_next;
+    return ai;
+}
+
+/* Alternates between the families, beginning with that of the first address, in the order of the resolver (RFC 6724). */
+static void dial_take_addrs(struct dial *d, const struct addrinfo *list, uint16_t port)
+{
+    const struct addrinfo *next[2];
+    int first = list->ai_family == AF_INET6 ? AF_INET6 : AF_INET, turn;
+
+    next[0] = addrinfo_of_family(list, first);
+    next[1] = addrinfo_of_family(list, first == AF_INET6 ? AF_INET : AF_INET6);
+    for (turn = 0; d->addrs_count < DIAL_ADDRS_MAX && (next[0] || next[1]); turn ^= 1) {
+        const struct addrinfo *ai = next[turn];
+        adit_addr *addr = &d->addrs[d->addrs_count];
+
+        if (!ai)
+            continue;
+        next[turn] = addrinfo_of_family(ai->ai_next, ai->ai_family);
+        if (adit_addr_from_sockaddr(addr, ai->ai_addr) == 0) {
+            addr->port = port;
+            d->addrs_count++;
+        }
+    }
+}
+
+static void resolve_done(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
+{
+    struct resolve *r = request->data;
+    struct dial *d = r->dial;
+
+    if (d) {
+        uint16_t port = d->addrs[0].port;
+
+        d->resolve = NULL;
+        if (status == 0 && list)
+            dial_take_addrs(d, list, port);
+        d->err = ADIT_ENAME;
+        dial_next(d);
+    }
+    uv_freeaddrinfo(list);
+    free(r);
+}
+
+/* 0, or a code. */
+static int dial_resolve(struct dial *d)
+{
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct resolve *r = calloc(1, sizeof(*r));
+
+    if (!r)
+        return ADIT_ENOMEM;
+    r->request.data = r;
+    r->dial = d;
+    if (uv_getaddrinfo(&d->loop->uv, &r->request, resolve_done, d->host, NULL, &hints) < 0) {
+        free(r);
+        return ADIT_ENAME;
+    }
+    d->resolve = r;
+    return 0;
+}
+
+/* -------------------------------------------------------------------------------------- lifecycle -- */
+
+/* Fills the first address or begins to look for it. 0, or a code. */
+static int dial_begin(struct dial *d, const adit_dest *to)
+{
+    adit_addr literal;
+
+    d->addrs[0] = to->addr;
+    if (to->host)
+        snprintf(d->host, sizeof(d->host), "%s", to->host);
+    if (to->addr.family == 4 || to->addr.family == 6) {
+        d->addrs_count = 1;
+        dial_next(d);
+        return 0;
+    }
+    if (!to->host || !to->host[0] || strlen(to->host) > DIAL_HOST_BYTES_MAX)
+        return ADIT_EINVAL;
+    if (adit_addr_parse(&literal, to->host) == 0 && literal.port == 0) {
+        literal.port = to->addr.port;
+        d->addrs[0] = literal;
+        d->addrs_count = 1;
+        dial_next(d);
+        return 0;
+    }
+    return dial_resolve(d);
+}
+
+struct dial *dial_start(struct adit_loop *l, const struct sock_config *c, int proto, const adit_dest *to, uint32_t mark,
+                        uint64_t timeout_ns, dial_fn fn, void *arg)
+{
+    struct dial *d = calloc(1, sizeof(*d));
+    int rc;
+
+    if (!d)
+        return NULL;
+    d->loop = l;
+    d->config = c;
+    d->proto = proto;
+    d->mark = mark;
+    d->fn = fn;
+    d->arg = arg;
+    d->s = ADIT_NO_SOCKET;
+    loop_task_init(&d->task, dial_tell);
+    loop_timer_init(&d->deadline, dial_expire);
+    loop_timer_init(&d->stagger, dial_stagger);
+    if (timeout_ns > 0)
+        loop_timer_set(l, &d->deadline, loop_now_ns(l) + timeout_ns);
+    rc = dial_begin(d, to);
+    if (rc < 0)
+        dial_settle(d, rc, ADIT_NO_SOCKET);
+    return d;
+}
+
+void dial_cancel(struct dial *d)
+{
+    if (!d)
+        return;
+    dial_halt(d);
+    if (d->is_settled && d->s != ADIT_NO_SOCKET)
+        sock_close(d->s);
+    free(d);
+}

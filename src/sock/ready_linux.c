@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* ready_linux: the readiness set by epoll.
+ *
+ * EPOLLRDHUP is asked for only together with reading: a level-triggered watch for writing alone must not be woken
+ * for ever by a peer that has ended its side. EPOLLERR and EPOLLHUP come unasked and show as both directions. */
+#include "sock/ready.h"
+#include <errno.h>
+#include <limits.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include "base/error.h"
+#include "sock/loop.h"
+
+enum { READY_BATCH_MAX = 256 };
+
+int ready_open(struct ready *r)
+{
+    r->fd = epoll_create1(EPOLL_CLOEXEC);
+    return r->fd < 0 ? error_from_errno(errno) : 0;
+}
+
+void ready_close(struct ready *r)
+{
+    if (r->fd >= 0)
+        close(r->fd);
+    r->fd = -1;
+}
+
+static uint32_t epoll_mask(unsigned events)
+{
+    uint32_t mask = 0;
+
+    if (events & ADIT_READ)
+        mask |= EPOLLIN | EPOLLRDHUP;
+    if (events & ADIT_WRITE)
+        mask |= EPOLLOUT;
+    return mask;
+}
+
+static unsigned events_of_epoll(uint32_t mask)
+{
+    unsigned events = 0;
+
+    if (mask & (EPOLLERR | EPOLLHUP))
+        events |= ADIT_READ | ADIT_WRITE | WATCH_HANGUP;
+    if (mask & EPOLLRDHUP)
+        events |= ADIT_READ | WATCH_HANGUP;
+    if (mask & EPOLLIN)
+        events |= ADIT_READ;
+    if (mask & EPOLLOUT)
+        events |= ADIT_WRITE;
+    if (mask & EPOLLPRI)
+        events |= ADIT_READ | WATCH_URGENT;
+    return events;
+}
+
+int ready_add(struct ready *r, int fd, unsigned events, bool edge, uint64_t token)
+{
+    struct epoll_event e = {.events = epoll_mask(events), .data.u64 = token};
+
+    if (edge)
+        e.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
+    return epoll_ctl(r->fd, EPOLL_CTL_ADD, fd, &e) < 0 ? error_from_errno(errno) : 0;
+}
+
+int ready_set(struct ready *r, int fd, unsigned events, uint64_t token)
+{
+    struct epoll_event e = {.events = epoll_mask(events), .data.u64 = token};
+
+    return epoll_ctl(r->fd, EPOLL_CTL_MOD, fd, &e) < 0 ? error_from_errno(errno) : 0;
+}
+
+void ready_remove(struct ready *r, int fd)
+{
+    struct epoll_event e = {.events = 0};
+
+    (void)epoll_ctl(r->fd, EPOLL_CTL_DEL, fd, &e);
+}
+
+static int timeout_ms(int64_t timeout_ns)
+{
+    int64_t ms;
+
+    if (timeout_ns < 0)
+        return -1;
+    ms = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
+    return ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+int ready_wait(struct ready *r, struct ready_event *out, int out_max, int64_t timeout_ns)
+{
+    struct epoll_event events[READY_BATCH_MAX];
+    int i, n;
+
+    if (out_max > READY_BATCH_MAX)
+        out_max = READY_BATCH_MAX;
+    n = epoll_wait(r->fd, events, out_max, timeout_ms(timeout_ns));
+    if (n < 0)
+        return 0;
+    for (i = 0; i < n; i++) {
+        out[i].token = events[i].data.u64;
+        out[i].events = events_of_epoll(events[i].events);
+    }
+    return n;
+}

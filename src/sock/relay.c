@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT */
+/* relay: a stream and a socket, joined.
+ *
+ * Each direction is a pump that runs until there is nothing to take, no room to put it, or its budget of one call is
+ * spent; then it goes on in the next iteration (a loop task), so that one bulk flow keeps nobody else waiting.
+ *
+ *              stream                                       socket
+ *     +--------------------+  peek   relay_pump_up  sendmsg  +---------------+
+ *     | receive queue, FIN | ------------------------------> | send buffer   |   up_ended: FIN passed on
+ *     +--------------------+                                 +---------------+
+ *     | send queue, FIN    | <------------------------------ | receive queue |   down_ended: EOF passed on
+ *     +--------------------+ reserve relay_pump_down recvmsg +---------------+
+ *
+ * The socket is edge-triggered: `readable` and `writable` remember what the last edge said until a call shows that it is
+ * over. A read that returns less than was asked for has emptied the queue, and what arrives later is a new edge; not so
+ * when the edge spoke of an end or an error (they follow the octets), of urgent data (a read stops in front of it),
+ * or when the message says that something was cut off: then the relay reads on until it is told that there is no more.
+ * A send that takes less than was offered has filled the buffer, and room is a new edge.
+ *
+ * Endings:
+ *   - both directions ended: the stream is closed in order, the socket is closed.
+ *   - the stream was reset: RST on the socket, at once.
+ *   - the socket was reset or failed: what had been received before that is still read and delivered, as it would have
+ *     been to a client without us in between; when the client has acknowledged it, or half_closed_ns after, RST (`broken`).
+ *     Octets of the client have nowhere to go in the meantime and stay in the stream.
+ *   - one direction ended and the other is silent for half_closed_ns: RST both ways.
+ * The end is told by a task, never from inside a call. */
+#include "sock/relay.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include "base/error.h"
+#include "sock/sock.h"
+
+enum {
+    RELAY_IOV_MAX = 16,
+    RELAY_READ_BYTES_MAX = 256 * 1024,  /* of one recvmsg: larger ones gain nothing */
+    RELAY_BUDGET_BYTES = 1024 * 1024,   /* of one direction in one call */
+    RELAY_DRAIN_POLL_NS = 10 * 1000000, /* how often a broken relay looks whether the client has got everything */
+};
+static_assert(sizeof(adit_iov) == sizeof(struct iovec), "adit_iov is a struct iovec");
+
+struct relay {
+    struct watch watch;
+    struct stream *stream;
+    struct loop_task task;   /* goes on after a spent budget; tells the end */
+    struct loop_timer timer; /* half closed: silence; broken: looks at the send queue */
+    uint64_t half_closed_ns, drain_until_ns;
+    struct relay_info info;
+    void (*done)(void *arg, int why);
+    void *arg;
+    int why;    /* once finished */
+    int broken; /* what happened to the socket: no octets go up any more, and the last ones come down */
+    bool readable, writable;
+    bool urgent, hangup; /* a short read proves nothing */
+    bool up_ended, down_ended;
+    bool is_finished; /* the socket is closed; the task tells */
+};
+
+/* ---------------------------------------------------------------------------------------- ending -- */
+
+/* Gives the socket up. is_abort: RST. */
+static void relay_drop_socket(struct relay *r, bool is_abort)
+{
+    watch_forget(&r->watch);
+    if (is_abort)
+        sock_abort(r->watch.fd);
+    else
+        sock_close(r->watch.fd);
+}
+
+static void relay_finish(struct relay *r, int why)
+{
+    if (r->is_finished)
+        return;
+    relay_drop_socket(r, why != 0);
+    loop_timer_stop(r->watch.loop, &r->timer);
+    r->is_finished = true;
+    r->why = why;
+    loop_task_start(r->watch.loop, &r->task);
+}
+
+static void relay_abort(struct relay *r, int why)
+{
+    if (r->is_finished)
+        return;
+    if (!(stream_events(r->stream) & STREAM_CLOSED))
+        r->stream->ops->abort(r->stream);
+    relay_finish(r, why);
+}
+
+/* The stream has ended by itself; nothing may be asked of it any more. */
+static void relay_stream_closed(struct relay *r)
+{
+    int why = r->stream->ops->why(r->stream);
+
+    if (why == 0 && !r->down_ended)
+        why = ADIT_ECLOSED;
+    relay_finish(r, why);
+}
+
+static void relay_break(struct relay *r, int why)
+{
+    if (r->broken)
+        return;
+    r->broken = why;
+    r->writable = false;
+    r->readable = !r->down_ended; /* an error follows the octets that came before it */
+    r->hangup = true;
+}
+
+/* Broken, and nothing is left to be read: resets the stream once its client has everything. */
+static void relay_drain(struct relay *r)
+{
+    adit_conn_info info = {.tx_queued_bytes = 0};
+    uint64_t now_ns = loop_now_ns(r->watch.loop);
+
+    if (r->drain_until_ns == 0)
+        r->drain_until_ns = now_ns + r->half_closed_ns;
+    r->stream->ops->stat(r->stream, &info);
+    if (info.tx_queued_bytes == 0 || now_ns >= r->drain_until_ns) {
+        relay_abort(r, r->broken);
+        return;
+    }
+    loop_timer_set(r->watch.loop, &r->timer, now_ns + RELAY_DRAIN_POLL_NS);
+}
+
+/* ----------------------------------------------------------------------------------------- pumps -- */
+
+static size_t iov_bytes(const adit_iov *iov, int n)
+{
+    size_t bytes = 0;
+    int i;
+
+    for (i = 0; i < n; i++)
+        bytes += iov[i].len;
+    return bytes;
+}
+
+/* What a failed call on the socket means. False: it is only not ready. */
+static bool relay_socket_failed(struct relay *r, int os)
+{
+    if (os == EAGAIN || os == EWOULDBLOCK)
+        return false;
+    relay_break(r, os == EPIPE ? ADIT_ERESET : error_from_errno(os));
+    return true;
+}
+
+static ssize_t relay_send(struct relay *r, const adit_iov *iov, int n)
+{
+    struct msghdr m = {.msg_iov = (struct iovec *)(void *)iov, .msg_iovlen = (size_t)n};
+    ssize_t sent;
+
+    do
+        sent = sendmsg(r->watch.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
+/* The client's FIN, once all its octets are gone up. */
+static void relay_end_up(struct relay *r)
+{
+    r->up_ended = true;
+    if (shutdown(r->watch.fd, SHUT_WR) < 0)
+        relay_break(r, ADIT_ERESET);
+}
+
+/* Moves what the stream holds. Returns the octets moved. */
+static size_t relay_pump_up(struct relay *r)
+{
+    adit_iov iov[RELAY_IOV_MAX];
+    size_t moved = 0, offered;
+    ssize_t sent;
+    int n;
+
+    while (r->writable && !r->up_ended && moved < RELAY_BUDGET_BYTES) {
+        n = r->stream->ops->peek(r->stream, iov, RELAY_IOV_MAX);
+        if (n == ADIT_EAGAIN)
+            break;
+        if (n < 0) {
+            relay_abort(r, n);
+            break;
+        }
+        if (n == 0) {
+            relay_end_up(r);
+            break;
+        }
+        offered = iov_bytes(iov, n);
+        sent = relay_send(r, iov, n);
+        if (sent < 0) {
+            r->writable = false;
+            (void)relay_socket_failed(r, errno);
+            break;
+        }
+        r->stream->ops->consume(r->stream, (size_t)sent);
+        moved += (size_t)sent;
+        if ((size_t)sent < offered)
+            r->writable = false;
+    }
+    r->info.up_bytes += moved;
+    return moved;
+}
+
+/* One recvmsg into `iov`. -1: the socket failed or has nothing; *is_emptied: there was no more. */
+static ssize_t relay_receive(struct relay *r, adit_iov *iov, int n, bool *is_emptied)
+{
+    struct msghdr m = {.msg_iov = (struct iovec *)(void *)iov, .msg_iovlen = (size_t)n};
+    size_t wanted = iov_bytes(iov, n);
+    ssize_t got;
+
+    do
+        got = recvmsg(r->watch.fd, &m, MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    *is_emptied = got > 0 && (size_t)got < wanted && !r->hangup && !r->urgent &&
+                  !(m.msg_flags & MSG_CTRUNC);
+    return got;
+}
+
+/* The upstream's FIN. After an error it is none: the system tells an error once, to whichever call comes first. */
+static void relay_end_down(struct relay *r)
+{
+    r->readable = false;
+    if (r->broken)
+        return;
+    r->down_ended = true;
+    (void)r->stream->ops->shutdown(r->stream);
+}
+
+/* As many slices as make at most RELAY_READ_BYTES_MAX. */
+static int iov_limit(adit_iov *iov, int n)
+{
+    size_t left = RELAY_READ_BYTES_MAX;
+    int i;
+
+    for (i = 0; i < n; i++) {
+        if (iov[i].len >= left) {
+            iov[i].len = left;
+            return i + 1;
+        }
+        left -= iov[i].len;
+    }
+    return n;
+}
+
+/* Moves what the socket holds. Returns the octets moved. */
+static size_t relay_pump_down(struct relay *r)
+{
+    adit_iov iov[RELAY_IOV_MAX];
+    bool is_emptied;
+    size_t moved = 0;
+    ssize_t got;
+    int n;
+
+    while (r->readable && !r->down_ended && !r->is_finished && moved < RELAY_BUDGET_BYTES) {
+        n = r->stream->ops->reserve(r->stream, iov, RELAY_IOV_MAX);
+        if (n == ADIT_EAGAIN || n == 0)
+            break;
+        if (n < 0) {
+            relay_abort(r, n);
+            break;
+        }
+        got = relay_receive(r, iov, iov_limit(iov, n), &is_emptied);
+        if (got == 0) {
+            relay_end_down(r);
+            break;
+        }
+        if (got < 0) {
+            /* The first failure is followed by a second read, which has the octets' end; a broken one has it now. */
+            if (!r->broken && relay_socket_failed(r, errno))
+                continue;
+            r->readable = false;
+            break;
+        }
+        r->stream->ops->commit(r->stream, (size_t)got);
+        moved += (size_t)got;
+        if (is_emptied)
+            r->readable = false;
+    }
+    r->info.down_bytes += moved;
+    return moved;
+}
+
+/* ---------------------------------------------------------------------------------------- driving -- */
+
+static void relay_pump(struct relay *r)
+{
+    size_t up_bytes = relay_pump_up(r);
+    size_t down_bytes = r->is_finished ? 0 : relay_pump_down(r);
+
+    if (r->is_finished)
+        return;
+    if (r->broken && !r->readable) {
+        relay_drain(r);
+        return;
+    }
+    if (r->up_ended && r->down_ended && !r->broken) {
+        r->stream->ops->close(r->stream);
+        relay_finish(r, 0);
+        return;
+    }
+    if ((r->up_ended || r->down_ended || r->broken) &&
+        (up_bytes + down_bytes > 0 || !wheel_is_running(&r->timer.timer)))
+        loop_timer_set(r->watch.loop, &r->timer, loop_now_ns(r->watch.loop) + r->half_closed_ns);
+    if (up_bytes >= RELAY_BUDGET_BYTES || down_bytes >= RELAY_BUDGET_BYTES)
+        loop_task_start(r->watch.loop, &r->task);
+}
+
+static void relay_run_task(struct loop_task *t)
+{
+    struct relay *r = LIST_ENTRY(t, struct relay, task);
+
+    if (r->is_finished)
+        r->done(r->arg, r->why);
+    else
+        relay_pump(r);
+}
+
+static void relay_expire(struct loop_timer *t)
+{
+    struct relay *r = LIST_ENTRY(t, struct relay, timer);
+
+    if (r->broken && !r->readable)
+        relay_drain(r);
+    else
+        relay_abort(r, r->broken ? r->broken : ADIT_ETIMEDOUT);
+}
+
+/* Where no read follows that would tell an error, it is asked for. */
+static void relay_hang_up(struct relay *r)
+{
+    int err = r->down_ended ? sock_error(r->watch.fd) : 0;
+
+    r->hangup = true;
+    if (err < 0)
+        relay_break(r, err);
+}
+
+static void relay_socket_ready(struct watch *w, unsigned events)
+{
+    struct relay *r = LIST_ENTRY(w, struct relay, watch);
+    int on = 1;
+
+    if (events & ADIT_READ)
+        r->readable = true;
+    if ((events & ADIT_WRITE) && !r->broken)
+        r->writable = true;
+    if (events & WATCH_HANGUP)
+        relay_hang_up(r);
+    if ((events & WATCH_URGENT) && !r->urgent) {
+        r->urgent = true;
+        /* An octet that was sent as urgent is an octet of the stream (RFC 6093). */
+        (void)setsockopt(w->fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
+    }
+    relay_pump(r);
+}
+
+void relay_stream_ready(struct relay *r)
+{
+    if (r->is_finished)
+        return;
+    if ((stream_events(r->stream) & STREAM_CLOSED) && r->stream->ops->why(r->stream) != 0) {
+        relay_stream_closed(r);
+        return;
+    }
+    relay_pump(r);
+    if (!r->is_finished && (stream_events(r->stream) & STREAM_CLOSED) && r->writable)
+        relay_stream_closed(r);
+}
+
+/* -------------------------------------------------------------------------------------- lifecycle -- */
+
+struct relay *relay_new(struct adit_loop *l, struct stream *stream, adit_socket s, uint64_t half_closed_ns,
+                        void (*done)(void *arg, int why), void *arg)
+{
+    struct relay *r = calloc(1, sizeof(*r));
+
+    if (!r || watch_add(l, &r->watch, s, 0, true, relay_socket_ready) < 0) {
+        sock_abort(s);
+        free(r);
+        return NULL;
+    }
+    r->stream = stream;
+    r->half_closed_ns = half_closed_ns;
+    r->done = done;
+    r->arg = arg;
+    r->writable = true; /* it is connected: the first send says if it is not */
+    loop_task_init(&r->task, relay_run_task);
+    loop_timer_init(&r->timer, relay_expire);
+    relay_pump(r);
+    return r;
+}
+
+void relay_stat(const struct relay *r, struct relay_info *out)
+{
+    *out = r->info;
+}
+
+void relay_free(struct relay *r)
+{
+    bool is_in_order;
+
+    if (!r)
+        return;
+    if (!r->is_finished) {
+        is_in_order = (stream_events(r->stream) & STREAM_CLOSED) && r->stream->ops->why(r->stream) == 0;
+        relay_drop_socket(r, !is_in_order && !(r->up_ended && r->down_ended));
+    }
+    loop_task_stop(&r->task);
+    loop_timer_stop(r->watch.loop, &r->timer);
+    free(r);
+}

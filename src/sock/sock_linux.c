@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* sock_linux: the socket options that keep our own sockets out of the tunnel, as Linux has them (socket(7)). */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include "sock/sock.h"
+
+int sock_set_mark(adit_socket s, uint32_t mark)
+{
+    return setsockopt(s, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) < 0 ? errno : 0;
+}
+
+int sock_bind_iface(adit_socket s, int family, const char *iface)
+{
+    (void)family;
+    return setsockopt(s, SOL_SOCKET, SO_BINDTODEVICE, iface, (socklen_t)strlen(iface) + 1) < 0 ? errno : 0;
+}
