@@ -24,6 +24,7 @@ struct cc {
     uint32_t cwnd_bytes, ssthresh_bytes, mss_bytes;
     struct cc_cubic {
         double w_max_segments, k_seconds, w_est_segments;
+        double credit_bytes; /* growth below one octet, kept for the next ACK */
         uint64_t epoch_ns; /* 0: congestion avoidance has not begun */
         uint64_t last_ns;
     } cubic;

@@ -84,9 +84,13 @@ static void cubic_acked(struct cc *cc, uint32_t bytes, uint64_t srtt_ns, uint64_
         grow = c->w_est_segments - w;
     else
         grow = (target - w) / w * ((double)bytes / cc->mss_bytes);
-    grow *= cc->mss_bytes;
-    if (grow > 0)
-        cc_grow(cc, grow > bytes ? bytes : (uint32_t)grow);
+    if (grow <= 0)
+        return;
+    grow = grow * cc->mss_bytes + c->credit_bytes;
+    if (grow > bytes)
+        grow = bytes;
+    c->credit_bytes = grow - (double)(uint32_t)grow;
+    cc_grow(cc, (uint32_t)grow);
 }
 
 static void cubic_congestion(struct cc *cc, uint64_t now_ns)

@@ -48,23 +48,49 @@ bool span_append(struct span_queue *q, struct pool *spans, struct buf *buf, uint
     return true;
 }
 
+static struct span_place span_place_or_front(const struct span_queue *q, struct span_place at)
+{
+    if (!at.span && q->head)
+        at = (struct span_place){.span = q->head, .octet = q->head->data};
+    return at;
+}
+
+/* Octets of at.span from `at` to its end. */
+static uint32_t span_left(struct span_place at)
+{
+    return (uint32_t)(at.span->data + at.span->len_bytes - at.octet);
+}
+
 int span_view(const struct span_queue *q, struct span_place at, uint32_t len_bytes, adit_iov *iov, int iov_max)
 {
-    const struct span *s = at.span ? at.span : q->head;
-    uint32_t offset = at.offset;
     int n = 0;
 
-    for (; s && len_bytes > 0 && n < iov_max; s = s->next, offset = 0) {
-        uint32_t take = s->len_bytes - offset;
+    at = span_place_or_front(q, at);
+    while (at.span && len_bytes > 0 && n < iov_max) {
+        uint32_t take = span_left(at);
 
-        if (take == 0)
-            continue;
         if (take > len_bytes)
             take = len_bytes;
-        iov[n++] = (adit_iov){.base = s->data + offset, .len = take};
+        if (take > 0)
+            iov[n++] = (adit_iov){.base = at.octet, .len = take};
         len_bytes -= take;
+        at.span = at.span->next;
+        at.octet = at.span ? at.span->data : NULL;
     }
     return n;
+}
+
+void span_join(struct span_queue *q, struct span_queue *from)
+{
+    if (!from->head)
+        return;
+    if (q->tail)
+        q->tail->next = from->head;
+    else
+        q->head = from->head;
+    q->tail = from->tail;
+    q->bytes += from->bytes;
+    *from = (struct span_queue){0};
 }
 
 void span_consume(struct span_queue *q, struct pool *spans, uint32_t len_bytes)
@@ -253,14 +279,16 @@ void span_clear(struct span_queue *q, struct pool *spans)
     *q = (struct span_queue){0};
 }
 
-struct span_place span_advance(struct span_place at, uint32_t len_bytes)
+struct span_place span_advance(const struct span_queue *q, struct span_place at, uint32_t len_bytes)
 {
-    while (len_bytes > at.span->len_bytes - at.offset) {
-        len_bytes -= at.span->len_bytes - at.offset;
+    at = span_place_or_front(q, at);
+    while (at.span && len_bytes > span_left(at)) {
+        len_bytes -= span_left(at);
         at.span = at.span->next;
-        at.offset = 0;
         assert(at.span);
+        at.octet = at.span->data;
     }
-    at.offset += len_bytes;
+    if (at.span)
+        at.octet += len_bytes;
     return at;
 }

@@ -21,7 +21,6 @@ struct span {
     struct buf *buf;
     uint8_t *data;
     uint32_t len_bytes;
-    uint32_t seq; /* out-of-order queues: sequence number of the first octet */
 };
 
 struct span_queue {
@@ -30,16 +29,19 @@ struct span_queue {
     uint32_t settled_bytes; /* of the front, looked at by span_settle() before */
 };
 
-/* A place in a queue: the octet `offset` of `span`. */
+/* A place in a queue: an octet of `span`, or its end. NULL span: the front of the queue. It stays valid while octets in front
+ * of it are consumed and others are appended. */
 struct span_place {
     struct span *span;
-    uint32_t offset;
+    uint8_t *octet;
 };
 
 /* Appends [data, data + len) of buf, taking a reference of its own. False: no memory. */
 bool span_append(struct span_queue *q, struct pool *spans, struct buf *buf, uint8_t *data, uint32_t len_bytes);
-/* Up to iov_max views of the octets from `at` on (NULL span: the front), at most len_bytes. Returns how many views. */
+/* Up to iov_max views of the octets from `at` on, at most len_bytes. Returns how many views. */
 int span_view(const struct span_queue *q, struct span_place at, uint32_t len_bytes, adit_iov *iov, int iov_max);
+/* Moves all of `from` to the end of q. */
+void span_join(struct span_queue *q, struct span_queue *from);
 /* Drops octets at the front. */
 void span_consume(struct span_queue *q, struct pool *spans, uint32_t len_bytes);
 /* Room for up to len_bytes after the end: first what is left in the last buffer, then fresh ones, the first of them small
@@ -52,5 +54,5 @@ bool span_commit(struct span_queue *q, struct pool *spans, struct buf **reserved
 void span_release_reserved(struct buf **reserved);
 void span_settle(struct span_queue *q, struct pool *spans, struct buf_pool *bufs);
 void span_clear(struct span_queue *q, struct pool *spans);
-/* `at` moved on by len_bytes, which must be in the queue; the end of the queue is { last span, its length }. */
-struct span_place span_advance(struct span_place at, uint32_t len_bytes);
+/* `at` moved on by len_bytes, which must be in the queue. */
+struct span_place span_advance(const struct span_queue *q, struct span_place at, uint32_t len_bytes);

@@ -48,7 +48,7 @@ struct tcp;
 
 struct tcp_engine {
     struct net *net;
-    struct pool tcp_pool, run_pool, span_pool;
+    struct pool tcp_pool, run_pool, island_pool, span_pool;
     struct list time_wait;   /* tcp.wait_node, oldest first */
     uint64_t now_ns;         /* of the call that is being served */
     uint64_t challenge_second; /* RFC 5961: challenge ACKs sent in this second, for all flows */

@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: MIT */
+/* tcp: the engine, the life of a connection, and the stream interface that those above call.
+ *
+ * States move through tcp_enter() only, along the edges of RFC 9293 figure 5 plus PENDING, which stands for LISTEN's
+ * decision being put off: a SYN makes a flow, its handler answers it. Calls from above never send by themselves and never
+ * call back: they change the state and put the flow on the output list. The exceptions are RST and ICMP on reject and abort,
+ * which leave at once, because the flow may be gone before the turn ends. */
+#include "net/tcp.h"
+#include <assert.h>
+#include <string.h>
+#include "base/bytes.h"
+#include "net/tcp_private.h"
+
+static const char *const state_names[] = {
+    [TCP_CLOSED] = "CLOSED",           [TCP_PENDING] = "PENDING",
+    [TCP_SYN_SENT] = "SYN-SENT",       [TCP_SYN_RECEIVED] = "SYN-RECEIVED",
+    [TCP_ESTABLISHED] = "ESTABLISHED", [TCP_FIN_WAIT_1] = "FIN-WAIT-1",
+    [TCP_FIN_WAIT_2] = "FIN-WAIT-2",   [TCP_CLOSE_WAIT] = "CLOSE-WAIT",
+    [TCP_CLOSING] = "CLOSING",         [TCP_LAST_ACK] = "LAST-ACK",
+    [TCP_TIME_WAIT] = "TIME-WAIT",
+};
+static_assert(sizeof(state_names) / sizeof(state_names[0]) == TCP_STATES, "a name for each state");
+
+/* Where each state may go: a bit per state. CLOSED may be reached from everywhere. */
+#define TO(s) (1u << (s))
+static const uint16_t state_moves[TCP_STATES] = {
+    [TCP_CLOSED] = TO(TCP_PENDING) | TO(TCP_SYN_SENT), /* while it is being made */
+    [TCP_PENDING] = TO(TCP_SYN_RECEIVED),
+    [TCP_SYN_SENT] = TO(TCP_SYN_RECEIVED) | TO(TCP_ESTABLISHED),
+    [TCP_SYN_RECEIVED] = TO(TCP_ESTABLISHED),
+    [TCP_ESTABLISHED] = TO(TCP_FIN_WAIT_1) | TO(TCP_CLOSE_WAIT),
+    [TCP_FIN_WAIT_1] = TO(TCP_FIN_WAIT_2) | TO(TCP_CLOSING) | TO(TCP_TIME_WAIT),
+    [TCP_FIN_WAIT_2] = TO(TCP_TIME_WAIT),
+    [TCP_CLOSE_WAIT] = TO(TCP_LAST_ACK),
+    [TCP_CLOSING] = TO(TCP_TIME_WAIT),
+    [TCP_LAST_ACK] = 0,
+    [TCP_TIME_WAIT] = 0,
+};
+
+static const struct net_tcp_ops net_ops = {
+    .input = tcp_input,
+    .icmp_error = tcp_icmp_error,
+    .expire = tcp_expire,
+    .output = tcp_output,
+};
+
+static const struct stream_ops stream_userspace;
+
+/* ------------------------------------------------------------------------------------- the engine -- */
+
+int tcp_engine_init(struct tcp_engine *e, struct net *net)
+{
+    uint32_t tcp_max = net->config.tcp_max;
+
+    *e = (struct tcp_engine){.net = net, .cc = &cc_cubic};
+    pool_init(&e->tcp_pool, net->memory, sizeof(struct tcp), tcp_max);
+    /* Runs and spans are bounded by the memory budget; these limits only keep the counters honest. */
+    pool_init(&e->run_pool, net->memory, sizeof(struct tcp_run), UINT32_MAX);
+    pool_init(&e->island_pool, net->memory, sizeof(struct tcp_island), UINT32_MAX);
+    pool_init(&e->span_pool, net->memory, sizeof(struct span), UINT32_MAX);
+    list_init(&e->time_wait);
+    net_set_tcp(net, &net_ops, e);
+    return 0;
+}
+
+void tcp_engine_deinit(struct tcp_engine *e)
+{
+    struct list *node;
+
+    while ((node = list_first(&e->time_wait)) != NULL) {
+        struct tcp *t = LIST_ENTRY(node, struct tcp, wait_node);
+
+        tcp_enter(t, TCP_CLOSED);
+        tcp_free(t);
+    }
+    pool_deinit(&e->tcp_pool);
+    pool_deinit(&e->run_pool);
+    pool_deinit(&e->island_pool);
+    pool_deinit(&e->span_pool);
+}
+
+struct tcp *tcp_of_flow(struct flow *f)
+{
+    return LIST_ENTRY(f, struct tcp, flow);
+}
+
+struct stream *tcp_stream(struct tcp *t)
+{
+    return &t->stream;
+}
+
+struct flow *tcp_flow(struct tcp *t)
+{
+    return &t->flow;
+}
+
+const char *tcp_state_name(enum tcp_state s)
+{
+    return state_names[s];
+}
+
+/* --------------------------------------------------------------------------------- life of a flow -- */
+
+void tcp_notify(struct tcp *t)
+{
+    net_set_ready(t->engine->net, &t->flow);
+}
+
+void tcp_wants_output(struct tcp *t)
+{
+    net_set_output(t->engine->net, &t->flow);
+}
+
+static bool state_is_half_open(enum tcp_state s)
+{
+    return s == TCP_PENDING || s == TCP_SYN_SENT || s == TCP_SYN_RECEIVED;
+}
+
+static void tcp_count_half_open(struct tcp *t, bool half_open)
+{
+    struct tcp_engine *e = t->engine;
+
+    if (half_open == t->counted_half_open)
+        return;
+    t->counted_half_open = half_open;
+    if (half_open) {
+        e->half_open++;
+        t->flow.client->half_open++;
+    } else {
+        e->half_open--;
+        t->flow.client->half_open--;
+    }
+    e->net->stats.tcp_half_open = e->half_open;
+}
+
+static void tcp_release_queues(struct tcp *t)
+{
+    struct tcp_engine *e = t->engine;
+    struct list *node;
+
+    while ((node = list_first(&t->runs)) != NULL)
+        tcp_run_free(t, LIST_ENTRY(node, struct tcp_run, node));
+    span_clear(&t->tx, &e->span_pool);
+    t->tx_next = (struct span_place){0};
+    span_release_reserved(&t->reserved);
+    tcp_out_of_order_clear(t);
+}
+
+void tcp_enter(struct tcp *t, enum tcp_state s)
+{
+    struct net *net = t->engine->net;
+
+    assert(s == TCP_CLOSED || (state_moves[t->state] & TO(s)));
+    tcp_count_half_open(t, state_is_half_open(s));
+    t->state = (uint8_t)s;
+    t->engine->states_visited |= TO(s);
+    if (s == TCP_TIME_WAIT) {
+        tcp_release_queues(t);
+        list_push_back(&t->engine->time_wait, &t->wait_node);
+        tcp_set_timer(t, TCP_TIMER_SEND, WHEEL_NEVER);
+        t->send_timer = TCP_SEND_IDLE;
+    }
+    if (s == TCP_CLOSED) {
+        list_remove(&t->wait_node);
+        tcp_release_queues(t);
+        flow_remove(net, &t->flow);
+        t->engine->flows--;
+        net->stats.tcp_open = t->engine->flows;
+    } else {
+        tcp_arm_life_timer(t);
+    }
+}
+
+void tcp_end(struct tcp *t, int why)
+{
+    if (t->state == TCP_CLOSED)
+        return;
+    t->why = (int8_t)why;
+    tcp_enter(t, TCP_CLOSED);
+    tcp_notify(t);
+}
+
+void tcp_free(struct tcp *t)
+{
+    assert(t->state == TCP_CLOSED);
+    list_remove(&t->flow.ready_node);
+    span_clear(&t->rx, &t->engine->span_pool);
+    pool_put(&t->engine->tcp_pool, t);
+}
+
+/* The oldest flow in TIME-WAIT makes room for a new one. */
+static struct tcp *tcp_get(struct tcp_engine *e)
+{
+    struct tcp *t = pool_get(&e->tcp_pool);
+    struct list *oldest = list_first(&e->time_wait);
+
+    while (!t && oldest) {
+        struct tcp *old = LIST_ENTRY(oldest, struct tcp, wait_node);
+
+        oldest = oldest->next == &e->time_wait ? NULL : oldest->next;
+        if (old->flow.owner)
+            continue;
+        tcp_enter(old, TCP_CLOSED);
+        tcp_free(old);
+        t = pool_get(&e->tcp_pool);
+    }
+    return t;
+}
+
+/* RFC 6528: a keyed hash of the 4-tuple, and a clock of 4 us. */
+static uint32_t tcp_initial_sequence(const struct tcp *t)
+{
+    const struct flow_key *k = &t->flow.key;
+
+    return (uint32_t)siphash24(&t->engine->net->secret, k, sizeof(*k)) +
+           (uint32_t)(t->engine->now_ns / 4000);
+}
+
+/* RFC 7323 section 5.4: an offset per pair of hosts, so that they see one clock and nobody sees ours. */
+static uint32_t tcp_timestamp_offset(const struct tcp *t)
+{
+    uint8_t pair[32];
+
+    memcpy(pair, t->flow.key.client, 16);
+    memcpy(pair + 16, t->flow.key.remote, 16);
+    return (uint32_t)siphash24(&t->engine->net->secret, pair, sizeof(pair));
+}
+
+static uint8_t tcp_window_scale(uint32_t window_bytes)
+{
+    uint8_t log2 = 0;
+
+    while (log2 < TCP_WSCALE_MAX && window_bytes >> log2 > 65535)
+        log2++;
+    return log2;
+}
+
+struct tcp *tcp_new(struct tcp_engine *e, const struct flow_key *key, enum drop *why)
+{
+    struct net *net = e->net;
+    struct tcp *t = NULL;
+
+    *why = DROP_NO_MEMORY;
+    if (memory_pressure(net->memory) < MEMORY_CRITICAL)
+        t = tcp_get(e);
+    if (!t) {
+        if (e->tcp_pool.used >= e->tcp_pool.used_max)
+            *why = DROP_TCP_FLOW_LIMIT;
+        return NULL;
+    }
+    if (!flow_insert(&net->flows, &t->flow, key, flow_hash(&net->flows, key))) {
+        pool_put(&e->tcp_pool, t);
+        return NULL;
+    }
+    t->engine = e;
+    t->stream.ops = &stream_userspace;
+    list_init(&t->wait_node);
+    list_init(&t->runs);
+    list_init(&t->by_time);
+    list_init(&t->lost);
+    for (int i = 0; i < TCP_TIMERS; i++)
+        t->deadline_ns[i] = WHEEL_NEVER;
+    t->opened_ns = t->heard_ns = e->now_ns;
+    t->quick_acks = TCP_QUICK_ACKS;
+    t->reo_wnd_mult = 1;
+    t->rto_us = TCP_RTO_INITIAL_US;
+    t->pmtu_bytes = net->config.mtu_bytes;
+    t->peer_mss_bytes = TCP_MSS_DEFAULT;
+    t->rcv_mss_bytes = TCP_MSS_DEFAULT;
+    t->rcv_limit = TCP_RX_LIMIT_FIRST < net->config.rx_window_bytes ? TCP_RX_LIMIT_FIRST
+                                                                    : net->config.rx_window_bytes;
+    t->rcv_wscale_log2 = tcp_window_scale(net->config.rx_window_bytes);
+    t->iss = tcp_initial_sequence(t);
+    t->snd_una = t->snd_nxt = t->high_sacked = t->iss;
+    t->ts_offset = tcp_timestamp_offset(t);
+    e->flows++;
+    net->stats.tcp_total++;
+    net->stats.tcp_open = e->flows;
+    return t;
+}
+
+/* What fits: the peer's word, our MTU (or what ICMP said of the path), less the options of every segment. */
+void tcp_set_mss(struct tcp *t)
+{
+    uint32_t headers = (tcp_is_v6(t) ? IP6_HEADER_BYTES : IP4_HEADER_BYTES) + TCP_HEADER_BYTES;
+    uint32_t mss = t->pmtu_bytes - headers;
+
+    if (mss > t->peer_mss_bytes)
+        mss = t->peer_mss_bytes;
+    if (mss < TCP_MSS_MIN)
+        mss = TCP_MSS_MIN;
+    if (t->ts_on)
+        mss -= 12;
+    t->snd_mss_bytes = (uint16_t)mss;
+    cc_set_mss(&t->cc, mss);
+}
+
+void tcp_take_syn_options(struct tcp *t, const struct tcp_segment *s)
+{
+    t->peer_mss_bytes = s->has_mss && s->mss_bytes > 0 ? s->mss_bytes : TCP_MSS_DEFAULT;
+    t->wscale_on = s->has_wscale;
+    t->snd_wscale_log2 = s->has_wscale ? s->wscale_log2 : 0;
+    if (!s->has_wscale)
+        t->rcv_wscale_log2 = 0;
+    t->ts_on = s->has_ts;
+    t->sack_on = s->sack_permitted;
+    if (s->has_ts) {
+        t->ts_recent = s->ts_val;
+        t->ts_recent_ns = t->engine->now_ns;
+    }
+    t->irs = s->seq;
+    t->rcv_nxt = t->rcv_acked = t->rcv_edge = t->rcv_grown_at = s->seq + 1;
+    t->snd_wnd = t->snd_wnd_max = s->wnd; /* a SYN's window is never scaled */
+    t->snd_wl1 = s->seq;
+    t->snd_wl2 = s->flags & TCP_ACK ? s->ack : t->iss;
+    tcp_set_mss(t);
+    cc_init(&t->cc, t->engine->cc, t->snd_mss_bytes);
+}
+
+struct tcp *tcp_dial(struct tcp_engine *e, const adit_addr *from, const adit_addr *to, uint64_t now_ns)
+{
+    struct flow_key key = {.client_port = to->port, .remote_port = from->port, .proto = IP_PROTO_TCP};
+    enum drop why;
+    struct tcp *t;
+
+    e->now_ns = now_ns;
+    memcpy(key.client, to->ip, 16);
+    memcpy(key.remote, from->ip, 16);
+    if (from->family != to->family || from->port == 0 || to->port == 0 ||
+        flow_find(&e->net->flows, &key, flow_hash(&e->net->flows, &key)))
+        return NULL;
+    t = tcp_new(e, &key, &why);
+    if (!t)
+        return NULL;
+    t->ts_on = t->sack_on = t->wscale_on = true; /* offered */
+    tcp_set_mss(t);
+    cc_init(&t->cc, e->cc, t->snd_mss_bytes);
+    tcp_enter(t, TCP_SYN_SENT);
+    tcp_wants_output(t);
+    return t;
+}
+
+/* ------------------------------------------------------------------------------------- the stream -- */
+
+static struct tcp *tcp_of(const struct stream *s)
+{
+    return LIST_ENTRY(s, struct tcp, stream);
+}
+
+static uint32_t tcp_tx_limit(const struct tcp *t)
+{
+    uint32_t max = t->engine->net->config.tx_buffer_bytes;
+    uint32_t ahead = TCP_TX_AHEAD;
+    uint64_t limit;
+
+    if (memory_pressure(t->engine->net->memory) >= MEMORY_HIGH)
+        ahead = TCP_PRESSED_WINDOW;
+    limit = 2ull * t->cc.cwnd_bytes + ahead;
+    return limit < max ? (uint32_t)limit : max;
+}
+
+static uint32_t tcp_tx_room(const struct tcp *t)
+{
+    uint32_t limit = tcp_tx_limit(t);
+
+    if (t->fin_wanted || (t->state != TCP_ESTABLISHED && t->state != TCP_CLOSE_WAIT))
+        return 0;
+    return t->tx.bytes < limit ? limit - t->tx.bytes : 0;
+}
+
+/* Room is worth a call of the handler when it is a quarter of the limit, so that it is not called for crumbs. */
+static bool tcp_is_writable(const struct tcp *t)
+{
+    uint32_t room = tcp_tx_room(t);
+
+    return room > 0 && !t->starved && (room >= tcp_tx_limit(t) / 4 || !t->write_blocked);
+}
+
+void tcp_room_made(struct tcp *t)
+{
+    if (!t->write_blocked || tcp_tx_room(t) < tcp_tx_limit(t) / 4)
+        return;
+    t->write_blocked = false;
+    tcp_notify(t);
+}
+
+static unsigned tcp_stream_events(const struct stream *s)
+{
+    const struct tcp *t = tcp_of(s);
+    unsigned ev = 0;
+
+    /* What was received in order is still the handler's to read. */
+    if ((t->state == TCP_CLOSED || t->state == TCP_TIME_WAIT) &&
+        (t->rx.bytes == 0 || t->why != 0 || t->closed_by_handler))
+        ev |= STREAM_CLOSED;
+    if (!t->flow.owner &&
+        (t->state == TCP_PENDING || (tcp_is_synchronized(t) && t->passive && t->accept_early)))
+        ev |= STREAM_NEW;
+    if (tcp_is_synchronized(t))
+        ev |= STREAM_OPEN;
+    if (t->rx.bytes > 0 || t->fin_received || t->why != 0)
+        ev |= STREAM_READ;
+    if (tcp_is_writable(t) || t->why != 0)
+        ev |= STREAM_WRITE;
+    return ev;
+}
+
+static int tcp_stream_accept(struct stream *s)
+{
+    struct tcp *t = tcp_of(s);
+
+    if (t->state != TCP_PENDING)
+        return t->state == TCP_CLOSED ? ADIT_ECLOSED : ADIT_ESTATE;
+    tcp_enter(t, TCP_SYN_RECEIVED);
+    tcp_wants_output(t);
+    return 0;
+}
+
+static void tcp_stream_abort(struct stream *s)
+{
+    struct tcp *t = tcp_of(s);
+
+    if (t->state == TCP_CLOSED)
+        return;
+    if (t->state != TCP_TIME_WAIT && t->state != TCP_SYN_SENT)
+        tcp_send_reset(t);
+    tcp_end(t, ADIT_ECANCELED);
+}
+
+static void tcp_stream_reject(struct stream *s, int verdict)
+{
+    struct tcp *t = tcp_of(s);
+
+    if (t->state != TCP_PENDING) {
+        tcp_stream_abort(s);
+        return;
+    }
+    t->engine->net->stats.tcp_rejected++;
+    if (verdict == ADIT_RESET)
+        tcp_send_reset(t);
+    else if (verdict != ADIT_DROP)
+        tcp_send_unreachable(t, verdict);
+    tcp_end(t, ADIT_ECANCELED);
+}
+
+static int tcp_stream_peek(const struct stream *s, adit_iov *iov, int iov_max)
+{
+    struct tcp *t = tcp_of(s);
+
+    if (t->rx.bytes > 0)
+        return span_view(&t->rx, (struct span_place){0}, t->rx.bytes, iov, iov_max);
+    if (t->fin_received)
+        return 0;
+    if (t->why != 0)
+        return t->why;
+    return t->state == TCP_CLOSED ? ADIT_ECLOSED : ADIT_EAGAIN;
+}
+
+static void tcp_stream_consume(struct stream *s, size_t len_bytes)
+{
+    struct tcp *t = tcp_of(s);
+
+    assert(len_bytes <= t->rx.bytes);
+    tcp_consume(t, (uint32_t)len_bytes);
+}
+
+/* No memory now: try again when the life timer comes round. */
+static void tcp_starve(struct tcp *t)
+{
+    t->starved = true;
+    tcp_set_timer(t, TCP_TIMER_LIFE, t->engine->now_ns + TCP_STARVED_NS);
+}
+
+static int tcp_stream_reserve(struct stream *s, adit_iov *iov, int iov_max)
+{
+    struct tcp *t = tcp_of(s);
+    uint32_t room = tcp_tx_room(t);
+    int n;
+
+    if (t->state == TCP_CLOSED)
+        return t->why ? t->why : ADIT_ECLOSED;
+    if (t->fin_wanted || t->state > TCP_CLOSE_WAIT)
+        return ADIT_ECLOSED;
+    if (!tcp_is_writable(t)) {
+        t->write_blocked = true;
+        return ADIT_EAGAIN;
+    }
+    n = span_reserve(&t->tx, t->engine->net->bufs, &t->reserved, room, t->bulk, iov, iov_max);
+    if (n == 0) {
+        tcp_starve(t);
+        return ADIT_EAGAIN;
+    }
+    return n;
+}
+
+static void tcp_stream_commit(struct stream *s, size_t len_bytes)
+{
+    struct tcp *t = tcp_of(s);
+    uint32_t taken;
+
+    if (t->state == TCP_CLOSED)
+        return;
+    t->bulk = len_bytes > 16 * 1024;
+    if (!span_commit(&t->tx, &t->engine->span_pool, &t->reserved, (uint32_t)len_bytes, &taken)) {
+        /* Octets that the handler believes sent are lost: an honest end beats a hole in the stream. */
+        tcp_send_reset(t);
+        tcp_end(t, ADIT_ENOMEM);
+        return;
+    }
+    if (tcp_tx_room(t) == 0)
+        t->write_blocked = true;
+    tcp_wants_output(t);
+}
+
+static int tcp_stream_shutdown(struct stream *s)
+{
+    struct tcp *t = tcp_of(s);
+
+    if (t->state != TCP_ESTABLISHED && t->state != TCP_CLOSE_WAIT && t->state != TCP_SYN_SENT &&
+        t->state != TCP_SYN_RECEIVED)
+        return t->state == TCP_PENDING ? ADIT_ESTATE : ADIT_ECLOSED;
+    t->fin_wanted = true; /* the state moves when the FIN leaves */
+    tcp_wants_output(t);
+    return 0;
+}
+
+static void tcp_stream_close(struct stream *s)
+{
+    struct tcp *t = tcp_of(s);
+
+    if (t->state == TCP_CLOSED)
+        return;
+    if (t->state == TCP_PENDING || t->state == TCP_SYN_SENT) {
+        tcp_stream_abort(s);
+        return;
+    }
+    t->closed_by_handler = true;
+    if (t->rx.bytes > 0) {
+        /* RFC 9293 3.6.1, 1122 4.2.2.13: what was acknowledged and never read is lost; say so. */
+        tcp_stream_abort(s);
+        return;
+    }
+    if (!t->fin_wanted)
+        (void)tcp_stream_shutdown(s);
+    tcp_arm_life_timer(t);
+}
+
+static void tcp_stream_settle(struct stream *s)
+{
+    struct tcp *t = tcp_of(s);
+
+    span_settle(&t->rx, &t->engine->span_pool, t->engine->net->bufs);
+    span_release_reserved(&t->reserved);
+}
+
+static int tcp_stream_why(const struct stream *s)
+{
+    return tcp_of(s)->why;
+}
+
+static void tcp_stream_stat(const struct stream *s, adit_conn_info *out)
+{
+    const struct tcp *t = tcp_of(s);
+
+    *out = (adit_conn_info){
+        .rx_bytes = t->rx_bytes,
+        .tx_bytes = t->tx_bytes,
+        .opened_ns = t->opened_ns,
+        .state = state_names[t->state],
+        .srtt_us = t->srtt_us,
+        .rto_us = t->rto_us,
+        .cwnd_bytes = t->cc.cwnd_bytes,
+        .mss_bytes = t->snd_mss_bytes,
+        .retransmits = t->retransmits,
+        .rx_queued_bytes = t->rx.bytes,
+        .tx_queued_bytes = t->tx.bytes,
+    };
+}
+
+static void tcp_stream_free(struct stream *s)
+{
+    struct tcp *t = tcp_of(s);
+
+    t->flow.owner = NULL;
+    if (t->state == TCP_TIME_WAIT) {
+        list_remove(&t->flow.ready_node);
+        span_clear(&t->rx, &t->engine->span_pool);
+        return; /* the engine's now */
+    }
+    tcp_free(t);
+}
+
+static const struct stream_ops stream_userspace = {
+    .name = "userspace",
+    .events = tcp_stream_events,
+    .accept = tcp_stream_accept,
+    .reject = tcp_stream_reject,
+    .peek = tcp_stream_peek,
+    .consume = tcp_stream_consume,
+    .reserve = tcp_stream_reserve,
+    .commit = tcp_stream_commit,
+    .shutdown = tcp_stream_shutdown,
+    .close = tcp_stream_close,
+    .abort = tcp_stream_abort,
+    .settle = tcp_stream_settle,
+    .why = tcp_stream_why,
+    .stat = tcp_stream_stat,
+    .free = tcp_stream_free,
+};

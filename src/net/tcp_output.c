@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: MIT */
+/* tcp_output: segments out. Called once a turn for a flow on the output list:
+ *
+ *   what was lost, as far as cwnd allows -> new data, as far as cwnd and the peer's window allow (with the FIN behind the last
+ *   octet) -> a tail loss probe, a window or keepalive probe -> an ACK, where nothing that was sent carried it
+ *
+ * Segments are as long as the windows allow, up to 64 KiB: the device takes them whole or cuts them (dev/offload.c). There is no
+ * Nagle: a handler hands over what it has, and the last piece of it goes at once. Sender's silly-window avoidance: a piece smaller
+ * than a segment that is cut short by the peer's window waits, unless it is half of the largest window ever offered (RFC 9293
+ * 3.8.6.2.1). Probes of a closed window and keepalives are empty segments just below the window, which every TCP answers
+ * (RFC 1122 4.2.3.6); the octet that RFC 9293 3.8.6.1 would send can be refused, this cannot.
+ *
+ * When the device is full the flow stays on the output list and nothing has changed. */
+#include <string.h>
+#include "net/tcp_private.h"
+#include "base/bytes.h"
+#include "wire/checksum.h"
+
+/* What one segment is to carry. */
+struct tcp_outgoing {
+    uint32_t seq;
+    uint8_t flags;
+    struct span_place at; /* of its data */
+    uint32_t len_bytes;   /* may come out shorter: slices are bounded */
+};
+
+/* ----------------------------------------------------------------------------------- one segment -- */
+
+static void out_begin(struct tcp_engine *e, struct packet_out *p, struct ip_header *ip, const struct tcp_segment *s)
+{
+    uint8_t *header;
+    uint32_t header_bytes = (uint32_t)tcp_emit_bytes(s);
+    uint16_t pseudo;
+
+    ip->payload_bytes = header_bytes + p->payload_bytes;
+    ip->proto = IP_PROTO_TCP;
+    ip->dont_fragment = true;
+    header = net_ip_header(e->net, p, ip);
+    (void)tcp_emit(header, s);
+    p->csum_start = p->headers_bytes;
+    p->csum_offset = 16;
+    pseudo = checksum_fold(checksum_pseudo(ip->src, ip->dst, IP_PROTO_TCP, ip->payload_bytes));
+    put_be16(header + p->csum_offset, pseudo);
+    p->headers_bytes = (uint8_t)(p->headers_bytes + header_bytes);
+}
+
+static void flow_ip_header(const struct tcp *t, struct ip_header *ip)
+{
+    *ip = (struct ip_header){.version = tcp_is_v6(t) ? 6 : 4};
+    memcpy(ip->src, t->flow.key.remote, 16);
+    memcpy(ip->dst, t->flow.key.client, 16);
+}
+
+static void tcp_fill_options(struct tcp *t, struct tcp_segment *s)
+{
+    s->has_ts = t->ts_on;
+    s->ts_val = tcp_ts_now(t);
+    s->ts_ecr = t->ts_recent;
+    if (s->flags & TCP_SYN) {
+        uint32_t headers = (tcp_is_v6(t) ? IP6_HEADER_BYTES : IP4_HEADER_BYTES) + TCP_HEADER_BYTES;
+        uint32_t mss = t->engine->net->config.mtu_bytes - headers;
+        uint32_t clamp = t->engine->net->config.mss_clamp_bytes;
+
+        s->has_mss = true;
+        s->mss_bytes = (uint16_t)(clamp > 0 && clamp < mss ? clamp : mss);
+        s->has_wscale = t->wscale_on;
+        s->wscale_log2 = t->rcv_wscale_log2;
+        s->sack_permitted = t->sack_on;
+    } else if (t->islands || t->dsack_count > 0) {
+        s->sacks_count = tcp_sack_blocks(t, s->sacks, t->ts_on ? 3 : TCP_SACKS_MAX);
+    }
+}
+
+/* The window for the header, and the edge that it promises. Rounded up where it repeats an old promise: scaling must not
+ * take back octets that were offered (RFC 7323 2.4). */
+static uint16_t tcp_window_field(struct tcp *t, bool scaled)
+{
+    uint8_t shift = scaled ? t->rcv_wscale_log2 : 0;
+    uint32_t window = tcp_receive_window(t), field = window >> shift;
+
+    if (seq_lt(t->rcv_nxt + (field << shift), t->rcv_edge) && field < UINT16_MAX)
+        field++;
+    if (field > UINT16_MAX)
+        field = UINT16_MAX;
+    t->rcv_edge = seq_max(t->rcv_edge, t->rcv_nxt + (field << shift));
+    return (uint16_t)field;
+}
+
+static void tcp_acked_all(struct tcp *t)
+{
+    t->rcv_acked = t->rcv_nxt;
+    t->unacked_bytes = 0;
+    t->ack_now = t->ack_later = false;
+    tcp_set_timer(t, TCP_TIMER_ACK, WHEEL_NEVER);
+}
+
+/* False: the device is full. o->len_bytes is what went. */
+static bool tcp_send(struct tcp *t, struct tcp_outgoing *o)
+{
+    struct packet_out p;
+    struct ip_header ip;
+    bool is_syn = (o->flags & TCP_SYN) != 0;
+    struct tcp_segment s = {
+        .src_port = t->flow.key.remote_port,
+        .dst_port = t->flow.key.client_port,
+        .seq = o->seq,
+        .ack = o->flags & TCP_ACK ? t->rcv_nxt : 0,
+        .flags = o->flags,
+    };
+    bool sent;
+
+    p.slices_count = 0;
+    p.payload_bytes = 0;
+    if (o->len_bytes > 0) {
+        int n = span_view(&t->tx, o->at, o->len_bytes, p.slices, PACKET_SLICES_MAX);
+
+        p.slices_count = (uint8_t)n;
+        for (int i = 0; i < n; i++)
+            p.payload_bytes += (uint32_t)p.slices[i].len;
+        if (p.payload_bytes < o->len_bytes) { /* more pieces than slices: the rest goes next */
+            o->len_bytes = p.payload_bytes;
+            s.flags &= (uint8_t) ~(TCP_FIN | TCP_PSH);
+            o->flags = s.flags;
+        }
+    }
+    p.gso_bytes = p.payload_bytes > t->snd_mss_bytes ? t->snd_mss_bytes : 0;
+    s.wnd = tcp_window_field(t, !is_syn);
+    tcp_fill_options(t, &s);
+    flow_ip_header(t, &ip);
+    out_begin(t->engine, &p, &ip, &s);
+    sent = net_send(t->engine->net, &p);
+    if (sent && (o->flags & TCP_ACK))
+        tcp_acked_all(t);
+    return sent;
+}
+
+static bool tcp_send_empty(struct tcp *t, uint32_t seq, uint8_t flags)
+{
+    struct tcp_outgoing o = {.seq = seq, .flags = flags};
+
+    return tcp_send(t, &o);
+}
+
+/* ------------------------------------------------------------------------------------------ handshake -- */
+
+static bool tcp_output_handshake(struct tcp *t)
+{
+    uint8_t flags = t->state == TCP_SYN_SENT ? TCP_SYN : TCP_SYN | TCP_ACK;
+
+    if (t->snd_nxt == t->iss) {
+        if (!tcp_send_empty(t, t->iss, flags))
+            return false;
+        t->snd_nxt = t->iss + 1;
+        t->timed_ns = t->retransmits == 0 ? t->engine->now_ns : 0;
+        t->send_timer = TCP_SEND_RTO;
+        tcp_set_timer(t, TCP_TIMER_SEND, t->engine->now_ns + tcp_rto_ns(t));
+    }
+    if (t->ack_now && t->state == TCP_SYN_RECEIVED)
+        return tcp_send_empty(t, t->snd_nxt, TCP_ACK);
+    return true;
+}
+
+/* -------------------------------------------------------------------------------------- retransmission -- */
+
+static uint32_t run_data_bytes(const struct tcp_run *r)
+{
+    return r->end - r->seq - r->fin;
+}
+
+/* Sends (the front of) a run again. False: the device is full. */
+static bool tcp_send_run(struct tcp *t, struct tcp_run *r, uint32_t len_bytes)
+{
+    struct tcp_outgoing o = {.seq = r->seq, .flags = TCP_ACK, .at = r->at, .len_bytes = len_bytes};
+    struct net_stats *stats = &t->engine->net->stats;
+    uint32_t segments;
+
+    if (len_bytes == run_data_bytes(r) && r->fin)
+        o.flags |= TCP_FIN;
+    if (r->seq + len_bytes == tcp_tx_end(t))
+        o.flags |= TCP_PSH;
+    if (!tcp_send(t, &o))
+        return false;
+    if (o.len_bytes < run_data_bytes(r))
+        (void)tcp_run_split(t, r, r->seq + o.len_bytes); /* if it cannot be split, more was promised than sent: RACK repairs */
+    r->sent_ns = t->engine->now_ns;
+    r->retransmitted = true;
+    tcp_run_set_state(t, r, TCP_RUN_FLYING);
+    segments = (o.len_bytes + t->snd_mss_bytes - 1) / t->snd_mss_bytes;
+    segments = segments > 0 ? segments : 1;
+    t->retransmits += segments;
+    stats->tcp_segments_retransmitted += segments;
+    if (t->recovery == TCP_RECOVERY)
+        stats->tcp_fast_retransmits += segments;
+    t->prr_out += o.len_bytes;
+    return true;
+}
+
+static uint32_t tcp_cwnd_room(const struct tcp *t)
+{
+    uint32_t pipe = tcp_pipe(t), cwnd = t->cc.cwnd_bytes;
+
+    if (!t->sack_on && t->recovery == TCP_OPEN) /* limited transmit (RFC 3042); with SACK pipe shrinks by itself */
+        cwnd += (t->dup_acks < 2u ? t->dup_acks : 2u) * t->snd_mss_bytes;
+    return cwnd > pipe ? cwnd - pipe : 0;
+}
+
+static uint32_t whole_segments(const struct tcp *t, uint32_t len_bytes)
+{
+    return len_bytes - len_bytes % t->snd_mss_bytes;
+}
+
+static bool tcp_send_lost(struct tcp *t)
+{
+    struct list *node;
+
+    while ((node = list_first(&t->lost)) != NULL) {
+        struct tcp_run *r = LIST_ENTRY(node, struct tcp_run, time_node);
+        uint32_t len = run_data_bytes(r), room = tcp_cwnd_room(t);
+
+        if (room < t->snd_mss_bytes && room < len)
+            break;
+        if (len > room)
+            len = whole_segments(t, room);
+        if (len > TCP_SEGMENT_BYTES_MAX)
+            len = whole_segments(t, TCP_SEGMENT_BYTES_MAX);
+        if (!tcp_send_run(t, r, len))
+            return false;
+    }
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------- new data -- */
+
+/* Octets of new data that may go in one segment now. */
+static uint32_t tcp_sendable(struct tcp *t, uint32_t unsent)
+{
+    uint32_t right = t->snd_una + t->snd_wnd, window, room = tcp_cwnd_room(t), len = unsent;
+
+    window = seq_lt(t->snd_nxt, right) ? right - t->snd_nxt : 0;
+    if (len > window)
+        len = window;
+    if (len > room) {
+        t->cwnd_limited = true;
+        return whole_segments(t, room < TCP_SEGMENT_BYTES_MAX ? room : TCP_SEGMENT_BYTES_MAX);
+    }
+    if (len > TCP_SEGMENT_BYTES_MAX)
+        return whole_segments(t, TCP_SEGMENT_BYTES_MAX);
+    if (len == unsent || len < t->snd_mss_bytes) /* the last piece; or a small window */
+        return len == unsent || len >= t->snd_wnd_max / 2 ? len : 0;
+    return whole_segments(t, len);
+}
+
+static struct tcp_run *run_new(struct tcp *t)
+{
+    struct tcp_run *r;
+
+    if (t->runs_count >= TCP_RUNS_MAX)
+        return NULL;
+    r = pool_get(&t->engine->run_pool);
+    if (!r)
+        return NULL;
+    list_init(&r->node);
+    list_init(&r->time_node);
+    t->runs_count++;
+    return r;
+}
+
+static void tcp_fin_left(struct tcp *t)
+{
+    t->fin_sent = true;
+    if (t->state == TCP_ESTABLISHED)
+        tcp_enter(t, TCP_FIN_WAIT_1);
+    else if (t->state == TCP_CLOSE_WAIT)
+        tcp_enter(t, TCP_LAST_ACK);
+}
+
+/* One segment of new data, with the FIN where it is the last. */
+static bool tcp_send_next(struct tcp *t, uint32_t len_bytes, bool fin)
+{
+    struct tcp_outgoing o = {.seq = t->snd_nxt, .flags = TCP_ACK, .at = t->tx_next, .len_bytes = len_bytes};
+    struct tcp_run *r = run_new(t);
+
+    if (!r)
+        return true; /* no record, no transmission: an ACK frees some */
+    if (t->snd_nxt + len_bytes == tcp_tx_end(t) && len_bytes > 0)
+        o.flags |= TCP_PSH;
+    if (fin)
+        o.flags |= TCP_FIN;
+    if (!tcp_send(t, &o)) {
+        tcp_run_free(t, r);
+        return false;
+    }
+    fin = (o.flags & TCP_FIN) != 0;
+    r->seq = t->snd_nxt;
+    r->end = t->snd_nxt + o.len_bytes + fin;
+    r->fin = fin;
+    r->at = span_advance(&t->tx, t->tx_next, 0);
+    r->sent_ns = t->last_sent_ns = t->engine->now_ns;
+    list_push_back(&t->runs, &r->node);
+    list_push_back(&t->by_time, &r->time_node);
+    t->tx_next = span_advance(&t->tx, t->tx_next, o.len_bytes);
+    t->snd_nxt = r->end;
+    t->prr_out += o.len_bytes;
+    if (fin)
+        tcp_fin_left(t);
+    return true;
+}
+
+static bool tcp_send_new(struct tcp *t)
+{
+    if (t->snd_nxt == t->snd_una && t->engine->now_ns - t->last_sent_ns > tcp_rto_ns(t))
+        cc_idle(&t->cc);
+    while (!t->fin_sent) {
+        uint32_t before = t->snd_nxt, unsent = tcp_tx_end(t) - t->snd_nxt;
+        uint32_t len = unsent > 0 ? tcp_sendable(t, unsent) : 0;
+        bool fin = t->fin_wanted && len == unsent;
+
+        if (len == 0 && !fin)
+            break;
+        if (!tcp_send_next(t, len, fin))
+            return false;
+        if (t->snd_nxt == before)
+            break;
+    }
+    return true;
+}
+
+/* ----------------------------------------------------------------------------------- probes, ACKs -- */
+
+/* RFC 8985 section 7.3: new data if there is some and the peer's window takes it, else the last segment again. */
+static bool tcp_send_tail_probe(struct tcp *t)
+{
+    uint32_t unsent = t->fin_sent ? 0 : tcp_tx_end(t) - t->snd_nxt, right = t->snd_una + t->snd_wnd;
+    struct list *node = t->by_time.prev;
+    bool sent;
+
+    if (unsent > 0 && seq_lt(t->snd_nxt, right)) {
+        uint32_t len = unsent < t->snd_mss_bytes ? unsent : t->snd_mss_bytes;
+
+        len = len < right - t->snd_nxt ? len : right - t->snd_nxt;
+        t->tlp_repeats = false;
+        sent = tcp_send_next(t, len, t->fin_wanted && len == unsent);
+    } else if (node != &t->by_time) {
+        struct tcp_run *r = LIST_ENTRY(node, struct tcp_run, time_node);
+        uint32_t len = run_data_bytes(r);
+
+        if (len > t->snd_mss_bytes) {
+            struct tcp_run *tail = tcp_run_split(t, r, r->seq + len - t->snd_mss_bytes);
+
+            r = tail ? tail : r;
+            len = t->snd_mss_bytes;
+        }
+        t->tlp_repeats = true;
+        sent = tcp_send_run(t, r, len);
+    } else {
+        return true;
+    }
+    if (sent) {
+        t->tlp_now = false;
+        t->tlp_out = true;
+        t->tlp_end = t->snd_nxt;
+        tcp_arm_send_timer(t);
+    }
+    return sent;
+}
+
+static bool tcp_output_synchronized(struct tcp *t)
+{
+    uint32_t before = t->snd_nxt;
+    bool had_lost = t->lost_bytes > 0;
+
+    if (!tcp_send_lost(t) || !tcp_send_new(t))
+        return false;
+    if (t->tlp_now) {
+        bool useful = t->snd_nxt == before && t->snd_nxt != t->snd_una;
+
+        if (useful && !tcp_send_tail_probe(t))
+            return false;
+        t->tlp_now = false;
+    }
+    if (t->probe_now) {
+        if (!tcp_send_empty(t, t->snd_una - 1, TCP_ACK))
+            return false;
+        t->probe_now = false;
+    }
+    if (t->ack_now && !tcp_send_empty(t, t->snd_nxt, TCP_ACK))
+        return false;
+    if (t->snd_nxt != before || had_lost || (t->tx.bytes > 0 && t->send_timer == TCP_SEND_IDLE))
+        tcp_arm_send_timer_after_sending(t);
+    return true;
+}
+
+bool tcp_output(void *engine, struct flow *f, uint64_t now_ns)
+{
+    struct tcp_engine *e = engine;
+    struct tcp *t = tcp_of_flow(f);
+
+    e->now_ns = now_ns;
+    switch ((enum tcp_state)t->state) {
+    case TCP_CLOSED:
+    case TCP_PENDING:
+        return true;
+    case TCP_SYN_SENT:
+    case TCP_SYN_RECEIVED:
+        return tcp_output_handshake(t);
+    case TCP_TIME_WAIT:
+        return !t->ack_now || tcp_send_empty(t, t->snd_nxt, TCP_ACK);
+    case TCP_ESTABLISHED:
+    case TCP_FIN_WAIT_1:
+    case TCP_FIN_WAIT_2:
+    case TCP_CLOSE_WAIT:
+    case TCP_CLOSING:
+    case TCP_LAST_ACK:
+    case TCP_STATES:
+        break;
+    }
+    return tcp_output_synchronized(t);
+}
+
+/* ------------------------------------------------------------------------------------ refusals -- */
+
+void tcp_send_reset_for(struct tcp_engine *e, const struct ip_header *about, const struct tcp_segment *s)
+{
+    struct packet_out p;
+    struct ip_header ip = {.version = ip_is_mapped4(about->src) ? 4 : 6};
+    struct tcp_segment rst = {.src_port = s->dst_port, .dst_port = s->src_port, .flags = TCP_RST};
+
+    if (s->flags & TCP_ACK) {
+        rst.seq = s->ack;
+    } else {
+        rst.flags |= TCP_ACK;
+        rst.ack = s->seq + tcp_segment_span(s);
+    }
+    memcpy(ip.src, about->dst, 16);
+    memcpy(ip.dst, about->src, 16);
+    p.slices_count = 0;
+    p.payload_bytes = p.gso_bytes = 0;
+    out_begin(e, &p, &ip, &rst);
+    (void)net_send(e->net, &p);
+}
+
+void tcp_send_reset(struct tcp *t)
+{
+    struct packet_out p;
+    struct ip_header ip;
+    bool unanswered = t->state == TCP_PENDING || t->state == TCP_CLOSED;
+    struct tcp_segment rst = {
+        .src_port = t->flow.key.remote_port,
+        .dst_port = t->flow.key.client_port,
+        .seq = unanswered ? 0 : t->snd_nxt,
+        .ack = t->rcv_nxt,
+        .flags = TCP_RST | TCP_ACK,
+    };
+
+    flow_ip_header(t, &ip);
+    p.slices_count = 0;
+    p.payload_bytes = p.gso_bytes = 0;
+    out_begin(t->engine, &p, &ip, &rst);
+    (void)net_send(t->engine->net, &p);
+}
+
+/* The SYN itself is gone; what an error has to quote of it is known. */
+void tcp_send_unreachable(struct tcp *t, int verdict)
+{
+    uint8_t packet[PACKET_HEADERS_MAX];
+    struct ip_header ip = {.version = tcp_is_v6(t) ? 6 : 4, .proto = IP_PROTO_TCP, .ttl = 64};
+    struct tcp_segment syn = {
+        .src_port = t->flow.key.client_port,
+        .dst_port = t->flow.key.remote_port,
+        .seq = t->irs,
+        .flags = TCP_SYN,
+    };
+    size_t len;
+
+    memcpy(ip.src, t->flow.key.client, 16);
+    memcpy(ip.dst, t->flow.key.remote, 16);
+    ip.payload_bytes = TCP_HEADER_BYTES;
+    len = ip_emit(packet, &ip);
+    ip.header_bytes = (uint32_t)len;
+    len += tcp_emit(packet + len, &syn);
+    (void)icmp_error(t->engine->net, &ip, packet, len, icmp_kind_of_verdict(verdict), 0, NULL, t->engine->now_ns);
+}
+
+void tcp_send_challenge(struct tcp *t)
+{
+    struct tcp_engine *e = t->engine;
+    uint64_t second = e->now_ns / 1000000000;
+
+    if (t->challenge_ns != 0 && e->now_ns - t->challenge_ns < TCP_CHALLENGE_NS)
+        return;
+    if (second != e->challenge_second) { /* a different limit each second: it cannot be measured from outside */
+        uint16_t jitter;
+
+        e->net->env.random(e->net->env.ctx, &jitter, sizeof(jitter));
+        e->challenge_second = second;
+        e->challenge_tokens = TCP_CHALLENGES_PER_SECOND / 2 + jitter % TCP_CHALLENGES_PER_SECOND;
+    }
+    if (e->challenge_tokens == 0)
+        return;
+    e->challenge_tokens--;
+    t->challenge_ns = e->now_ns;
+    t->ack_now = true;
+    tcp_wants_output(t);
+}

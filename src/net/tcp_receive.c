@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+/* tcp_receive: data and FIN in.
+ *
+ *        rcv_nxt                      rcv_edge
+ *   rx ----|      [island]   [island]    |          rx: in order, waiting for the handler; islands: beyond a hole
+ *
+ * What was received first wins: an overlapping segment never replaces octets that are queued. What is acknowledged is what
+ * was taken into rx; since ACKs leave at the end of a turn, after the handler ran, that is normally what the handler has taken,
+ * and what it leaves there closes the window.
+ *
+ * ACKs: at once for anything out of order or unusual, for the first TCP_QUICK_ACKS segments and for every two full segments;
+ * else after 40 ms or with the next data. Since they leave once a turn, one ACK answers a whole batch. Windows: SWS avoidance of
+ * RFC 9293 3.8.6.2.2, never taken back, growing with what the handler consumes. RFC 2018, 2883. */
+#include <string.h>
+#include "net/tcp_private.h"
+
+/* The packet's octets in a buffer that may be kept: a reference where that wastes little, a copy where it would waste much or
+ * the memory is borrowed. *data follows. NULL: no memory. */
+static struct buf *tcp_keep(struct tcp *t, const struct packet *p, const uint8_t **data, uint32_t len_bytes)
+{
+    struct buf *b;
+
+    if (p->buf && (p->buf->size == BUF_256 || len_bytes >= p->buf->capacity / 4))
+        return buf_ref(p->buf);
+    b = buf_new(t->engine->net->bufs, len_bytes);
+    if (!b)
+        return NULL;
+    memcpy(b->data, *data, len_bytes);
+    *data = b->data;
+    return b;
+}
+
+/* ------------------------------------------------------------------------------------ out of order -- */
+
+static struct tcp_island *island_new(struct tcp *t, uint32_t seq)
+{
+    struct tcp_island *i;
+
+    if (t->islands_count >= TCP_ISLANDS_MAX)
+        return NULL;
+    i = pool_get(&t->engine->island_pool);
+    if (!i)
+        return NULL;
+    i->seq = seq;
+    t->islands_count++;
+    return i;
+}
+
+static void island_free(struct tcp *t, struct tcp_island *i)
+{
+    span_clear(&i->octets, &t->engine->span_pool);
+    pool_put(&t->engine->island_pool, i);
+    t->islands_count--;
+}
+
+static uint32_t island_end(const struct tcp_island *i)
+{
+    return i->seq + i->octets.bytes;
+}
+
+void tcp_out_of_order_clear(struct tcp *t)
+{
+    while (t->islands) {
+        struct tcp_island *i = t->islands;
+
+        t->islands = i->next;
+        island_free(t, i);
+    }
+}
+
+/* Adds octets that fill (a part of) the gap behind `before` (NULL: in front of all islands). */
+static bool island_fill(struct tcp *t, struct tcp_island *before, uint32_t seq, const struct packet *p,
+                        const uint8_t *data, uint32_t len_bytes)
+{
+    struct tcp_island *i = before && island_end(before) == seq ? before : NULL;
+    struct buf *b = tcp_keep(t, p, &data, len_bytes);
+    bool is_kept;
+
+    if (!b)
+        return false;
+    if (!i) {
+        i = island_new(t, seq);
+        if (!i) {
+            buf_unref(b);
+            return false;
+        }
+        i->next = before ? before->next : t->islands;
+        *(before ? &before->next : &t->islands) = i;
+    }
+    is_kept = span_append(&i->octets, &t->engine->span_pool, b, (uint8_t *)data, len_bytes);
+    buf_unref(b);
+    if (i->next && island_end(i) == i->next->seq) {
+        struct tcp_island *after = i->next;
+
+        span_join(&i->octets, &after->octets);
+        i->next = after->next;
+        island_free(t, after);
+    }
+    return is_kept;
+}
+
+/* Removes islands that hold nothing (their first octets found no memory). */
+static void islands_prune(struct tcp *t)
+{
+    for (struct tcp_island **at = &t->islands; *at;) {
+        struct tcp_island *i = *at;
+
+        if (i->octets.bytes > 0) {
+            at = &i->next;
+            continue;
+        }
+        *at = i->next;
+        island_free(t, i);
+    }
+}
+
+static enum drop tcp_receive_out_of_order(struct tcp *t, uint32_t seq, const struct packet *p, const uint8_t *data,
+                                          uint32_t len_bytes)
+{
+    struct tcp_island *before = NULL;
+    enum drop why = DROP_TCP_DUPLICATE;
+
+    if (memory_pressure(t->engine->net->memory) >= MEMORY_HIGH)
+        return DROP_TCP_OUT_OF_ORDER_LIMIT;
+    t->island_recent = seq;
+    while (len_bytes > 0) {
+        struct tcp_island *after = before ? before->next : t->islands;
+        uint32_t gap = len_bytes, skip;
+
+        if (after && seq_le(island_end(after), seq)) {
+            before = after;
+            continue;
+        }
+        if (after && seq_lt(after->seq, seq + len_bytes))
+            gap = seq_lt(seq, after->seq) ? after->seq - seq : 0;
+        if (gap > 0) {
+            if (!island_fill(t, before, seq, p, data, gap)) {
+                islands_prune(t);
+                return DROP_TCP_OUT_OF_ORDER_LIMIT;
+            }
+            why = DROP_NONE;
+            seq += gap;
+            data += gap;
+            len_bytes -= gap;
+            before = NULL; /* islands may have been joined: look again */
+            continue;
+        }
+        skip = island_end(after) - seq; /* what we have already */
+        if (skip > len_bytes)
+            skip = len_bytes;
+        seq += skip;
+        data += skip;
+        len_bytes -= skip;
+    }
+    return why;
+}
+
+/* Islands that rcv_nxt has reached join the receive queue. True: there was one. */
+static bool tcp_land_islands(struct tcp *t)
+{
+    bool landed = false;
+
+    while (t->islands && seq_le(t->islands->seq, t->rcv_nxt)) {
+        struct tcp_island *i = t->islands;
+
+        t->islands = i->next;
+        t->rcv_nxt += i->octets.bytes;
+        span_join(&t->rx, &i->octets);
+        island_free(t, i);
+        landed = true;
+    }
+    return landed;
+}
+
+/* ----------------------------------------------------------------------------------------- in order -- */
+
+static void tcp_acknowledge(struct tcp *t, bool at_once)
+{
+    if (t->quick_acks > 0) {
+        t->quick_acks--;
+        at_once = true;
+    }
+    if (at_once || t->unacked_bytes >= 2u * t->rcv_mss_bytes) {
+        t->ack_now = true;
+        tcp_wants_output(t);
+    } else if (!t->ack_later) {
+        t->ack_later = true;
+        tcp_set_timer(t, TCP_TIMER_ACK, t->engine->now_ns + TCP_DELAYED_ACK_NS);
+    }
+}
+
+/* [seq, seq + len) begins at rcv_nxt. It is cut where islands lie in it: what came first stays. */
+static enum drop tcp_receive_in_order(struct tcp *t, const struct packet *p, const uint8_t *data, uint32_t len_bytes)
+{
+    uint32_t end = t->rcv_nxt + len_bytes;
+    bool landed = false;
+
+    while (seq_lt(t->rcv_nxt, end)) {
+        uint32_t take = end - t->rcv_nxt;
+        const uint8_t *from = data + (len_bytes - take);
+        struct buf *b;
+        bool is_kept;
+
+        if (t->islands && seq_lt(t->islands->seq, end))
+            take = t->islands->seq - t->rcv_nxt;
+        b = tcp_keep(t, p, &from, take);
+        is_kept = b && span_append(&t->rx, &t->engine->span_pool, b, (uint8_t *)from, take);
+        buf_unref(b);
+        if (!is_kept)
+            return DROP_NO_MEMORY;
+        t->rcv_nxt += take;
+        t->rx_bytes += take;
+        t->unacked_bytes += take;
+        landed |= tcp_land_islands(t);
+    }
+    tcp_notify(t);
+    tcp_acknowledge(t, landed || t->islands);
+    return DROP_NONE;
+}
+
+enum drop tcp_receive_data(struct tcp *t, struct tcp_segment *s, const struct packet *p)
+{
+    uint32_t segment_bytes = s->gso_bytes ? s->gso_bytes : s->len_bytes;
+    uint32_t room;
+    enum drop why;
+
+    if (segment_bytes > t->rcv_mss_bytes)
+        t->rcv_mss_bytes = segment_bytes > UINT16_MAX ? UINT16_MAX : (uint16_t)segment_bytes;
+    if (seq_lt(s->seq, t->rcv_nxt)) { /* the front was received before */
+        uint32_t old = t->rcv_nxt - s->seq;
+
+        old = old < s->len_bytes ? old : s->len_bytes;
+        s->seq += old;
+        s->data += old;
+        s->len_bytes -= old;
+    }
+    room = t->rcv_edge - s->seq;
+    if (s->len_bytes > room) {
+        s->len_bytes = room;
+        s->flags &= (uint8_t)~TCP_FIN;
+        tcp_acknowledge(t, true);
+        if (room == 0)
+            return DROP_TCP_WINDOW_FULL;
+    }
+    if (s->len_bytes == 0)
+        return DROP_NONE;
+    if (s->seq == t->rcv_nxt)
+        return tcp_receive_in_order(t, p, s->data, s->len_bytes);
+    why = tcp_receive_out_of_order(t, s->seq, p, s->data, s->len_bytes);
+    if (why == DROP_TCP_DUPLICATE) {
+        t->dsack = (struct tcp_range){.from = s->seq, .to = s->seq + s->len_bytes};
+        t->dsack_count = 1;
+    }
+    tcp_acknowledge(t, true);
+    return why;
+}
+
+void tcp_receive_fin(struct tcp *t)
+{
+    t->fin_early = false;
+    t->fin_received = true;
+    t->rcv_nxt++;
+    t->rcv_edge = seq_max(t->rcv_edge, t->rcv_nxt);
+    t->ack_now = true;
+    tcp_wants_output(t);
+    if (t->state == TCP_ESTABLISHED)
+        tcp_enter(t, TCP_CLOSE_WAIT);
+    else if (t->state == TCP_FIN_WAIT_1)
+        tcp_enter(t, TCP_CLOSING);
+    else
+        tcp_enter(t, TCP_TIME_WAIT);
+    tcp_notify(t);
+}
+
+/* ------------------------------------------------------------------------------ window, consumption -- */
+
+static uint32_t tcp_receive_limit(const struct tcp *t)
+{
+    if (memory_pressure(t->engine->net->memory) >= MEMORY_HIGH && t->rcv_limit > TCP_PRESSED_WINDOW)
+        return TCP_PRESSED_WINDOW;
+    return t->rcv_limit;
+}
+
+static uint32_t tcp_receive_room(const struct tcp *t)
+{
+    uint32_t limit = tcp_receive_limit(t);
+
+    return t->rx.bytes < limit ? limit - t->rx.bytes : 0;
+}
+
+uint32_t tcp_receive_window(struct tcp *t)
+{
+    uint32_t offered = t->rcv_edge - t->rcv_nxt, room = tcp_receive_room(t);
+    uint32_t step = t->rcv_limit / 2 < t->rcv_mss_bytes ? t->rcv_limit / 2 : t->rcv_mss_bytes;
+    uint32_t max = 65535u << t->rcv_wscale_log2;
+
+    if (room >= offered + step)
+        offered = room;
+    return offered < max ? offered : max;
+}
+
+/* The handler keeps up with a whole window: offer twice as much. */
+static void tcp_grow_limit(struct tcp *t)
+{
+    struct net *net = t->engine->net;
+    uint32_t max = net->config.rx_window_bytes;
+
+    if (t->rx.bytes > 0 || t->rcv_nxt - t->rcv_grown_at < t->rcv_limit || t->rcv_limit >= max ||
+        memory_pressure(net->memory) > MEMORY_EASY)
+        return;
+    t->rcv_limit = t->rcv_limit > max / 2 ? max : t->rcv_limit * 2;
+    t->rcv_grown_at = t->rcv_nxt;
+}
+
+void tcp_consume(struct tcp *t, uint32_t len_bytes)
+{
+    uint32_t offered = t->rcv_edge - t->rcv_nxt, room;
+
+    span_consume(&t->rx, &t->engine->span_pool, len_bytes);
+    if (!tcp_can_receive(t)) {
+        if (t->rx.bytes == 0 && (t->state == TCP_CLOSED || t->state == TCP_TIME_WAIT))
+            tcp_notify(t); /* all is read: it may go */
+        return;
+    }
+    tcp_grow_limit(t);
+    room = tcp_receive_room(t);
+    if (room >= offered + t->rcv_limit / 2 || (offered < 2u * t->rcv_mss_bytes && room >= 4u * t->rcv_mss_bytes)) {
+        t->ack_now = true; /* a window update */
+        tcp_wants_output(t);
+    }
+}
+
+/* ----------------------------------------------------------------------------------------------- SACK -- */
+
+static struct tcp_range island_range(const struct tcp_island *i)
+{
+    return (struct tcp_range){.from = i->seq, .to = island_end(i)};
+}
+
+static bool island_is_recent(const struct tcp *t, const struct tcp_island *i)
+{
+    return seq_le(i->seq, t->island_recent) && seq_lt(t->island_recent, island_end(i));
+}
+
+/* The DSACK, the island that grew last, then the highest ones: those that the peer has heard of least often. */
+uint8_t tcp_sack_blocks(struct tcp *t, struct tcp_range *blocks, uint8_t max)
+{
+    uint32_t skip;
+    uint8_t n = 0;
+
+    if (!t->sack_on)
+        return 0;
+    if (t->dsack_count > 0 && max > 0) {
+        blocks[n++] = t->dsack;
+        t->dsack_count = 0;
+    }
+    for (const struct tcp_island *i = t->islands; i && n < max; i = i->next)
+        if (island_is_recent(t, i)) {
+            blocks[n++] = island_range(i);
+            break;
+        }
+    skip = t->islands_count > max ? t->islands_count - max : 0;
+    for (const struct tcp_island *i = t->islands; i && n < max; i = i->next) {
+        if (skip > 0)
+            skip--;
+        else if (!island_is_recent(t, i))
+            blocks[n++] = island_range(i);
+    }
+    return n;
+}

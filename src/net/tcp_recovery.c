@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+/* tcp_recovery: finding what was lost and pacing its repair.
+ *
+ *            losses found (RACK, duplicate ACKs)            snd_una reaches recovery_point
+ *   OPEN -------------------------------------> RECOVERY ---------------------------------> OPEN
+ *     \                                            | RTO
+ *      \------------------ RTO -----------------> LOSS ------------------------------------> OPEN
+ *
+ * RACK (RFC 8985): a run is lost when something sent later has been delivered and the reordering window has passed since. It
+ * finds lost retransmissions as well, which duplicate ACKs cannot. by_time is in order of transmission, so the search stops
+ * at the first run that is too young: each run is looked at once per transmission. TLP: a probe after two round trips of
+ * silence turns a lost tail into a SACK instead of a timeout. PRR (RFC 9937) spreads the reduction of the window over
+ * one round trip. Without SACK: three duplicate ACKs, then NewReno's partial ACKs (RFC 5681, 6582). */
+#include "net/tcp_private.h"
+
+enum { DUP_THRESH = 3 };
+
+static struct tcp_run *run_by_time(struct list *node)
+{
+    return LIST_ENTRY(node, struct tcp_run, time_node);
+}
+
+static bool sent_after(uint64_t ns, uint32_t end, uint64_t than_ns, uint32_t than_end)
+{
+    return ns > than_ns || (ns == than_ns && seq_lt(than_end, end));
+}
+
+void tcp_rack_delivered(struct tcp *t, const struct tcp_run *r)
+{
+    uint64_t rtt_us = (t->engine->now_ns - r->sent_ns) / 1000;
+
+    if (r->retransmitted && rtt_us < t->min_rtt_us)
+        return; /* too early to be the retransmission's: the original arrived */
+    if (t->rack_sent_ns != 0 && !sent_after(r->sent_ns, r->end, t->rack_sent_ns, t->rack_end))
+        return;
+    t->rack_sent_ns = r->sent_ns;
+    t->rack_end = r->end;
+    t->rack_rtt_us = rtt_us < TCP_RTO_MAX_US ? (uint32_t)rtt_us : TCP_RTO_MAX_US;
+}
+
+/* RFC 8985 section 6.2 step 4. */
+static uint64_t reordering_window_ns(const struct tcp *t)
+{
+    uint64_t window_us;
+
+    if (!t->reordering &&
+        (t->recovery != TCP_OPEN || t->sacked_bytes >= DUP_THRESH * (uint32_t)t->snd_mss_bytes))
+        return 0;
+    window_us = (uint64_t)t->reo_wnd_mult * t->min_rtt_us / 4;
+    return (window_us < t->srtt_us ? window_us : t->srtt_us) * 1000;
+}
+
+static uint64_t run_lost_at_ns(const struct tcp *t, const struct tcp_run *r)
+{
+    return r->sent_ns + t->rack_rtt_us * 1000ull + reordering_window_ns(t);
+}
+
+/* The oldest run in flight, if something sent later has been delivered; NULL: nothing to suspect. */
+static struct tcp_run *tcp_suspect(const struct tcp *t)
+{
+    struct list *node = list_first(&t->by_time);
+    struct tcp_run *r = node ? run_by_time(node) : NULL;
+
+    if (!r || t->rack_sent_ns == 0 || !sent_after(t->rack_sent_ns, t->rack_end, r->sent_ns, r->end))
+        return NULL;
+    return r;
+}
+
+static void tcp_enter_recovery(struct tcp *t)
+{
+    if (t->recovery != TCP_OPEN)
+        return;
+    t->recovery = TCP_RECOVERY;
+    t->recovery_point = t->snd_nxt;
+    t->prr_flight = t->snd_nxt - t->snd_una;
+    t->prr_delivered = t->prr_out = 0;
+    t->tlp_out = false;
+    t->cc.ops->congestion(&t->cc, t->engine->now_ns);
+}
+
+void tcp_detect_losses(struct tcp *t)
+{
+    struct tcp_run *r;
+
+    while ((r = tcp_suspect(t)) != NULL && run_lost_at_ns(t, r) <= t->engine->now_ns)
+        tcp_run_set_state(t, r, TCP_RUN_LOST);
+    if (t->lost_bytes > 0)
+        tcp_enter_recovery(t);
+}
+
+/* ---------------------------------------------------------------------------------- peers without SACK -- */
+
+/* The first segment that is not acknowledged is lost. */
+static void tcp_lose_head(struct tcp *t)
+{
+    struct list *node = list_first(&t->runs);
+    struct tcp_run *r;
+
+    if (!node)
+        return;
+    r = LIST_ENTRY(node, struct tcp_run, node);
+    if (r->state != TCP_RUN_FLYING)
+        return;
+    if (r->end - r->seq > t->snd_mss_bytes)
+        (void)tcp_run_split(t, r, r->seq + t->snd_mss_bytes);
+    tcp_run_set_state(t, r, TCP_RUN_LOST);
+    tcp_enter_recovery(t);
+}
+
+static void tcp_count_duplicates(struct tcp *t, struct tcp_ack_effect *e)
+{
+    if (e->is_duplicate) {
+        if (t->dup_acks < UINT8_MAX)
+            t->dup_acks++;
+        e->delivered_bytes = t->snd_mss_bytes; /* something has left the network */
+        if (t->dup_acks == DUP_THRESH && t->recovery == TCP_OPEN)
+            tcp_lose_head(t);
+    } else if (e->acked_bytes > 0) {
+        t->dup_acks = 0;
+        if (t->recovery == TCP_RECOVERY && seq_lt(t->snd_una, t->recovery_point))
+            tcp_lose_head(t); /* a partial ACK: the next hole */
+    }
+}
+
+/* --------------------------------------------------------------------------------------- on every ACK -- */
+
+/* RFC 9937 section 6.2. */
+static void tcp_prr(struct tcp *t, uint32_t delivered_bytes)
+{
+    uint32_t pipe = tcp_pipe(t), ssthresh = t->cc.ssthresh_bytes, mss = t->snd_mss_bytes;
+    uint64_t send = 0;
+
+    if (delivered_bytes == 0)
+        return;
+    t->prr_delivered += delivered_bytes;
+    if (pipe > ssthresh) {
+        uint64_t due = ((uint64_t)t->prr_delivered * ssthresh + t->prr_flight - 1) / t->prr_flight;
+
+        send = due > t->prr_out ? due - t->prr_out : 0;
+    } else {
+        uint32_t owed = t->prr_delivered > t->prr_out ? t->prr_delivered - t->prr_out : 0;
+
+        send = (owed > delivered_bytes ? owed : delivered_bytes) + (uint64_t)mss;
+        if (send > ssthresh - pipe)
+            send = ssthresh - pipe;
+    }
+    if (t->prr_out == 0 && send < mss)
+        send = mss; /* the first retransmission never waits */
+    t->cc.cwnd_bytes = pipe + (uint32_t)send;
+    if (t->cc.cwnd_bytes < mss)
+        t->cc.cwnd_bytes = mss;
+}
+
+static void tcp_leave_recovery(struct tcp *t)
+{
+    if (t->recovery == TCP_RECOVERY)
+        t->cc.cwnd_bytes = t->cc.ssthresh_bytes;
+    t->recovery = TCP_OPEN;
+    t->dup_acks = 0;
+}
+
+/* RFC 8985 section 7.4: did the probe repair a loss? Then it was congestion, unless the peer says that it came twice. */
+static void tcp_probe_answered(struct tcp *t, const struct tcp_ack_effect *e)
+{
+    if (!t->tlp_out || seq_lt(t->snd_una, t->tlp_end))
+        return;
+    t->tlp_out = false;
+    if (t->tlp_repeats && !e->dsack && t->recovery == TCP_OPEN) {
+        t->cc.ops->congestion(&t->cc, t->engine->now_ns);
+        t->cc.cwnd_bytes = t->cc.ssthresh_bytes;
+    }
+}
+
+void tcp_recovery_on_ack(struct tcp *t, const struct tcp_ack_effect *effect)
+{
+    struct tcp_ack_effect e = *effect;
+    bool limited = t->cwnd_limited;
+
+    if (e.acked_bytes > 0)
+        t->cwnd_limited = false;
+    if (e.dsack && t->reo_wnd_mult < 16) {
+        t->reordering = true; /* a retransmission was needless: wait longer */
+        t->reo_wnd_mult++;
+    }
+    tcp_probe_answered(t, &e);
+    if (t->recovery != TCP_OPEN && seq_le(t->recovery_point, t->snd_una))
+        tcp_leave_recovery(t);
+    if (t->sack_on)
+        tcp_detect_losses(t);
+    else
+        tcp_count_duplicates(t, &e);
+    if (t->recovery == TCP_RECOVERY)
+        tcp_prr(t, e.delivered_bytes);
+    else if (e.acked_bytes > 0 && (limited || t->recovery == TCP_LOSS))
+        t->cc.ops->acked(&t->cc, e.acked_bytes, t->srtt_us * 1000ull, t->engine->now_ns);
+}
+
+/* ----------------------------------------------------------------------------------- timeout, path MTU -- */
+
+/* All that is not sacked goes out again, from the front. */
+static void tcp_lose_all(struct tcp *t, bool reneged)
+{
+    for (struct list *n = t->runs.next; n != &t->runs; n = n->next) {
+        struct tcp_run *r = LIST_ENTRY(n, struct tcp_run, node);
+
+        if (reneged || r->state != TCP_RUN_SACKED)
+            tcp_run_set_state(t, r, TCP_RUN_LOST);
+    }
+}
+
+void tcp_recovery_on_timeout(struct tcp *t)
+{
+    struct list *node = list_first(&t->runs);
+    /* The front was sacked and yet never acknowledged: the peer has thrown it away (RFC 2018 section 8). */
+    bool reneged = node && LIST_ENTRY(node, struct tcp_run, node)->state == TCP_RUN_SACKED;
+
+    if (t->recovery == TCP_OPEN || seq_le(t->recovery_point, t->snd_una))
+        t->cc.ops->congestion(&t->cc, t->engine->now_ns);
+    t->recovery = TCP_LOSS;
+    t->recovery_point = t->snd_nxt;
+    t->tlp_out = t->tlp_now = false;
+    t->dup_acks = 0;
+    tcp_lose_all(t, reneged);
+    t->cc.cwnd_bytes = t->snd_mss_bytes;
+}
+
+void tcp_recovery_on_too_big(struct tcp *t)
+{
+    tcp_lose_all(t, false);
+}
+
+/* ---------------------------------------------------------------------------------------- the send timer -- */
+
+/* RFC 8985 section 7.2. */
+static uint64_t tcp_probe_timeout_ns(const struct tcp *t)
+{
+    uint64_t ns = 2000ull * t->srtt_us;
+
+    if (t->snd_nxt - t->snd_una <= t->snd_mss_bytes)
+        ns += TCP_PEER_DELACK_NS;
+    return ns > TCP_TLP_MIN_NS ? ns : TCP_TLP_MIN_NS;
+}
+
+static bool tcp_may_probe(const struct tcp *t)
+{
+    return t->sack_on && t->recovery == TCP_OPEN && t->srtt_us > 0 && !t->tlp_out && t->lost_bytes == 0 &&
+           t->backoff_log2 == 0;
+}
+
+static void tcp_start_send_timer(struct tcp *t, enum tcp_send_timer what, uint64_t deadline_ns)
+{
+    t->send_timer = (uint8_t)what;
+    tcp_set_timer(t, TCP_TIMER_SEND, deadline_ns);
+}
+
+void tcp_arm_send_timer(struct tcp *t)
+{
+    uint64_t now_ns = t->engine->now_ns, rto_ns = tcp_rto_ns(t), probe_ns = tcp_probe_timeout_ns(t);
+    struct tcp_run *suspect;
+
+    if (!tcp_is_synchronized(t) || t->state == TCP_TIME_WAIT)
+        return;
+    if (t->snd_una == t->snd_nxt) {
+        if (t->tx.bytes > 0)
+            tcp_start_send_timer(t, TCP_SEND_PERSIST, now_ns + rto_ns);
+        else
+            tcp_start_send_timer(t, TCP_SEND_IDLE, WHEEL_NEVER);
+        return;
+    }
+    suspect = t->sack_on ? tcp_suspect(t) : NULL;
+    if (suspect)
+        tcp_start_send_timer(t, TCP_SEND_REORDER, run_lost_at_ns(t, suspect));
+    else if (tcp_may_probe(t) && probe_ns < rto_ns)
+        tcp_start_send_timer(t, TCP_SEND_TLP, now_ns + probe_ns);
+    else
+        tcp_start_send_timer(t, TCP_SEND_RTO, now_ns + rto_ns);
+}
+
+void tcp_arm_send_timer_after_sending(struct tcp *t)
+{
+    if (t->send_timer == TCP_SEND_RTO || t->send_timer == TCP_SEND_REORDER)
+        return;
+    tcp_arm_send_timer(t);
+}

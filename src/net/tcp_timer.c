@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/* tcp_timer: a connection has three deadlines (enum tcp_timer) and one entry in the wheel, at the earliest of them.
+ *
+ * The wheel moves an entry later by a store, so re-arming the send timer with each ACK costs next to nothing. On expiry
+ * every deadline that has passed is served, then the entry is set anew. RFC 6298 (RTO), 8985 section 7 (TLP),
+ * 9293 3.8.6.1 (zero windows), 1122 4.2.3.6 (keepalive). */
+#include "net/tcp_private.h"
+
+static void tcp_set_wheel(struct tcp *t)
+{
+    uint64_t first = WHEEL_NEVER;
+
+    for (int i = 0; i < TCP_TIMERS; i++)
+        if (t->deadline_ns[i] < first)
+            first = t->deadline_ns[i];
+    wheel_set(&t->engine->net->wheel, &t->flow.timer, first);
+}
+
+void tcp_set_timer(struct tcp *t, enum tcp_timer which, uint64_t deadline_ns)
+{
+    if (t->state == TCP_CLOSED || t->deadline_ns[which] == deadline_ns)
+        return;
+    t->deadline_ns[which] = deadline_ns;
+    tcp_set_wheel(t);
+}
+
+uint64_t tcp_rto_ns(const struct tcp *t)
+{
+    uint64_t us = (uint64_t)t->rto_us << (t->backoff_log2 < 16 ? t->backoff_log2 : 16);
+
+    return (us < TCP_RTO_MAX_US ? us : TCP_RTO_MAX_US) * 1000;
+}
+
+static uint64_t tcp_idle_ns(const struct tcp *t)
+{
+    return t->idle_ms ? t->idle_ms * 1000000ull : t->engine->net->config.tcp_idle_ns;
+}
+
+void tcp_arm_life_timer(struct tcp *t)
+{
+    const struct net_config *c = &t->engine->net->config;
+    uint64_t now_ns = t->engine->now_ns, at_ns = WHEEL_NEVER;
+
+    switch ((enum tcp_state)t->state) {
+    case TCP_PENDING:
+        at_ns = t->opened_ns + c->pending_ns;
+        break;
+    case TCP_ESTABLISHED:
+    case TCP_CLOSE_WAIT:
+        at_ns = t->probes ? now_ns + TCP_KEEPALIVE_INTERVAL_NS : t->heard_ns + c->tcp_keepalive_ns;
+        if (at_ns > t->heard_ns + tcp_idle_ns(t))
+            at_ns = t->heard_ns + tcp_idle_ns(t);
+        break;
+    case TCP_FIN_WAIT_1:
+    case TCP_FIN_WAIT_2:
+        at_ns = t->closed_by_handler ? now_ns + TCP_CLOSED_FIN_WAIT_2_NS
+                                     : t->heard_ns + c->tcp_half_closed_ns;
+        break;
+    case TCP_TIME_WAIT:
+        at_ns = now_ns + c->tcp_time_wait_ns;
+        break;
+    case TCP_CLOSED:
+    case TCP_SYN_SENT:
+    case TCP_SYN_RECEIVED:
+    case TCP_CLOSING:
+    case TCP_LAST_ACK:
+    case TCP_STATES:
+        break; /* the send timer bounds these */
+    }
+    tcp_set_timer(t, TCP_TIMER_LIFE, at_ns);
+}
+
+static void tcp_expire_handshake(struct tcp *t)
+{
+    if (t->backoff_log2 >= TCP_SYN_RETRIES) {
+        if (t->state == TCP_SYN_RECEIVED)
+            tcp_send_reset(t);
+        tcp_end(t, ADIT_ETIMEDOUT);
+        return;
+    }
+    t->backoff_log2++;
+    t->retransmits++;
+    t->snd_nxt = t->iss; /* output sends it again */
+    tcp_wants_output(t);
+}
+
+static void tcp_expire_rto(struct tcp *t)
+{
+    if (!tcp_is_synchronized(t)) {
+        tcp_expire_handshake(t);
+        return;
+    }
+    if (t->backoff_log2 >= TCP_RETRIES) {
+        tcp_send_reset(t);
+        tcp_end(t, ADIT_ETIMEDOUT);
+        return;
+    }
+    t->backoff_log2++;
+    t->engine->net->stats.tcp_timeouts++;
+    tcp_recovery_on_timeout(t);
+    tcp_wants_output(t);
+}
+
+static void tcp_expire_persist(struct tcp *t)
+{
+    /* Probes go on as long as the peer answers: each answer sets the backoff's count of silence back. */
+    if (t->backoff_log2 >= TCP_RETRIES) {
+        tcp_send_reset(t);
+        tcp_end(t, ADIT_ETIMEDOUT);
+        return;
+    }
+    t->backoff_log2++;
+    t->probe_now = true;
+    tcp_wants_output(t);
+}
+
+static void tcp_expire_send(struct tcp *t)
+{
+    enum tcp_send_timer what = t->send_timer;
+
+    t->send_timer = TCP_SEND_IDLE;
+    switch (what) {
+    case TCP_SEND_IDLE:
+        break;
+    case TCP_SEND_RTO:
+        tcp_expire_rto(t);
+        break;
+    case TCP_SEND_TLP:
+        t->tlp_now = true;
+        tcp_wants_output(t);
+        break;
+    case TCP_SEND_REORDER:
+        tcp_detect_losses(t);
+        tcp_wants_output(t);
+        break;
+    case TCP_SEND_PERSIST:
+        tcp_expire_persist(t);
+        break;
+    }
+    tcp_arm_send_timer(t); /* in the handshake output does it */
+}
+
+/* An established flow that has been silent: probe it, or give it up. */
+static void tcp_expire_silent(struct tcp *t)
+{
+    uint64_t now_ns = t->engine->now_ns;
+
+    if (now_ns >= t->heard_ns + tcp_idle_ns(t) || t->probes >= TCP_KEEPALIVE_PROBES) {
+        tcp_send_reset(t);
+        tcp_end(t, ADIT_ETIMEDOUT);
+        return;
+    }
+    if (now_ns >= t->heard_ns + t->engine->net->config.tcp_keepalive_ns) {
+        t->probes++;
+        t->probe_now = true;
+        tcp_wants_output(t);
+    }
+    tcp_arm_life_timer(t);
+}
+
+/* FIN-WAIT: the other direction may stay open as long as something comes. */
+static void tcp_expire_half_closed(struct tcp *t)
+{
+    if (!t->closed_by_handler &&
+        t->engine->now_ns < t->heard_ns + t->engine->net->config.tcp_half_closed_ns) {
+        tcp_arm_life_timer(t);
+        return;
+    }
+    tcp_send_reset(t);
+    tcp_end(t, ADIT_ETIMEDOUT);
+}
+
+static void tcp_expire_life(struct tcp *t)
+{
+    if (t->starved) {
+        t->starved = false;
+        tcp_notify(t);
+        tcp_arm_life_timer(t);
+        return;
+    }
+    switch ((enum tcp_state)t->state) {
+    case TCP_PENDING: /* nobody settled it: refused */
+        t->engine->net->stats.tcp_rejected++;
+        tcp_send_reset(t);
+        tcp_end(t, ADIT_ETIMEDOUT);
+        break;
+    case TCP_ESTABLISHED:
+    case TCP_CLOSE_WAIT:
+        tcp_expire_silent(t);
+        break;
+    case TCP_FIN_WAIT_1:
+    case TCP_FIN_WAIT_2:
+        tcp_expire_half_closed(t);
+        break;
+    case TCP_TIME_WAIT:
+        tcp_enter(t, TCP_CLOSED);
+        if (t->flow.owner)
+            tcp_notify(t);
+        else
+            tcp_free(t);
+        break;
+    case TCP_CLOSED:
+    case TCP_SYN_SENT:
+    case TCP_SYN_RECEIVED:
+    case TCP_CLOSING:
+    case TCP_LAST_ACK:
+    case TCP_STATES:
+        break;
+    }
+}
+
+void tcp_expire(void *engine, struct flow *f, uint64_t now_ns)
+{
+    struct tcp_engine *e = engine;
+    struct tcp *t = tcp_of_flow(f);
+    bool due[TCP_TIMERS];
+
+    e->now_ns = now_ns;
+    for (int i = 0; i < TCP_TIMERS; i++) {
+        due[i] = t->deadline_ns[i] <= now_ns;
+        if (due[i])
+            t->deadline_ns[i] = WHEEL_NEVER;
+    }
+    if (due[TCP_TIMER_ACK] && t->ack_later) {
+        t->ack_now = true;
+        tcp_wants_output(t);
+    }
+    if (due[TCP_TIMER_SEND])
+        tcp_expire_send(t);
+    if (due[TCP_TIMER_LIFE] && t->state != TCP_CLOSED) {
+        bool last = t->state == TCP_TIME_WAIT && !t->flow.owner;
+
+        tcp_expire_life(t);
+        if (last)
+            return; /* freed */
+    }
+    if (t->state != TCP_CLOSED)
+        tcp_set_wheel(t);
+}
