@@ -86,6 +86,7 @@ typedef struct adit_alias {
  * returns, callbacks and their contexts until adit_free(). 0 or NULL means "the preset's default". */
 typedef struct adit_options {
     size_t size; /* set by adit_options_init */
+    int preset;  /* ADIT_PRESET_*, likewise: where the defaults come from */
 
     /* the device */
     int kind;                /* ADIT_DEV_* */

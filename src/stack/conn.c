@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: MIT */
+/* conn: adit_conn, the functions of adit/conn.h over struct stream (net/stream.h).
+ *
+ *     ready flow --> conn_serve --+-- CLOSED: closed(), then all of it is freed      (the only place that frees a conn)
+ *                                 +-- a relay: it moves octets
+ *                                 +-- else:   event(want & what there is), again while that is not empty
+ *
+ * A conn is handed to its handler once and from then on owns the stream. Handlers call back into this file from inside
+ * their callbacks; nothing here calls them before it returns, and nothing is freed before closed(), so a conn that was
+ * aborted in its own event() is still there when event() returns. The way out (a dial, then its socket, perhaps watched,
+ * then a relay) goes with the first call that ends the conn: no dial or watch callback comes after it.
+ *
+ * Events are level-triggered as with poll(): a handler that wants what it does not take is called in each turn. */
+#include "stack/conn.h"
+#include <string.h>
+#include <uv.h>
+
+void conn_pool_init(struct stack *s)
+{
+    pool_init(&s->conn_pool, s->config.net->memory, sizeof(adit_conn), s->config.conns_max);
+}
+
+static adit_conn *conn_new(struct stack *s, struct flow *f, struct stream *stream)
+{
+    adit_conn *c = pool_get(&s->conn_pool);
+
+    if (!c)
+        return NULL;
+    c->stack = s;
+    c->flow = f;
+    c->stream = stream;
+    c->socket = ADIT_NO_SOCKET;
+    list_init(&c->touched_node);
+    list_push_back(&s->conns, &c->node);
+    flow_describe(s->config.net, f, &c->info);
+    f->owner = c;
+    return c;
+}
+
+/* A host that runs the loop itself may call between two iterations: deadlines must count from now. */
+static void conn_set_now(const adit_conn *c)
+{
+    stack_set_now(c->stack, adit_loop_now_ns(c->stack->config.loop));
+}
+
+/* What the conn holds of a call's views, and of buffers, is looked at when the turn ends. */
+static void conn_touch(adit_conn *c)
+{
+    if (!list_is_linked(&c->touched_node))
+        list_push_back(&c->stack->touched_conns, &c->touched_node);
+}
+
+static void conn_unwatch(adit_conn *c)
+{
+    if (c->is_watched)
+        watch_remove(&c->watch);
+    c->is_watched = false;
+}
+
+/* Ends whatever leads out. in_order: an upstream socket sees the end of the stream, else a reset. */
+static void conn_release_upstream(adit_conn *c, bool in_order)
+{
+    if (c->dial)
+        dial_cancel(c->dial);
+    c->dial = NULL;
+    relay_free(c->relay);
+    c->relay = NULL;
+    conn_unwatch(c);
+    if (c->socket == ADIT_NO_SOCKET)
+        return;
+    if (in_order)
+        sock_close(c->socket);
+    else
+        sock_abort(c->socket);
+    c->socket = ADIT_NO_SOCKET;
+}
+
+/* ---------------------------------------------------------------------------------------- serving -- */
+
+static void conn_end(adit_conn *c)
+{
+    struct stack *s = c->stack;
+    struct stream *stream = c->stream;
+    int why = c->why ? c->why : stream->ops->why(stream);
+
+    c->is_ended = true;
+    conn_release_upstream(c, why == 0);
+    if (!c->is_taken && c->ops && c->ops->closed)
+        c->ops->closed(c, why, c->user);
+    list_remove(&c->node);
+    list_remove(&c->touched_node);
+    c->flow->owner = NULL;
+    stream->ops->free(stream);
+    pool_put(&s->conn_pool, c);
+}
+
+/* Another look is due in this turn when what is wanted is (still) there. */
+static void conn_poke(adit_conn *c)
+{
+    if (!c->is_ended && !c->relay && (stream_events(c->stream) & c->want))
+        net_set_ready(c->stack->config.net, c->flow);
+}
+
+static void conn_tell(adit_conn *c, unsigned ev)
+{
+    if (c->is_ended || !c->ops || !c->ops->event || !(ev & c->want))
+        return;
+    c->ops->event(c, ev & c->want, c->user);
+    conn_poke(c);
+}
+
+static void conn_hand_over(struct stack *s, adit_conn *c)
+{
+    struct listener *l = stack_listener(s, &c->info.dst.addr);
+
+    if (l)
+        l->fn(l->ctx, c);
+    else if (s->config.handler.tcp)
+        s->config.handler.tcp(s->config.handler_ctx, c);
+    else
+        adit_conn_reject(c, ADIT_RESET);
+}
+
+static void conn_begin(struct stack *s, struct flow *f, struct stream *stream, unsigned ev)
+{
+    adit_conn *c = s->is_stopping ? NULL : conn_new(s, f, stream);
+
+    if (!c) {
+        stream->ops->reject(stream, ADIT_RESET);
+        return; /* it is closed now, and comes back as such */
+    }
+    c->is_accepted = (ev & STREAM_OPEN) != 0;
+    conn_touch(c);
+    conn_hand_over(s, c);
+    conn_poke(c);
+}
+
+void conn_serve(struct stack *s, struct flow *f)
+{
+    struct stream *stream = s->ops->stream(f);
+    adit_conn *c = f->owner;
+    unsigned ev = stream_events(stream);
+
+    if (!c && (ev & STREAM_CLOSED)) {
+        stream->ops->free(stream);
+    } else if (!c) {
+        if (ev & STREAM_NEW)
+            conn_begin(s, f, stream, ev);
+    } else if (ev & STREAM_CLOSED) {
+        conn_end(c);
+    } else {
+        conn_touch(c);
+        if (c->relay)
+            relay_stream_ready(c->relay);
+        else
+            conn_tell(c, ev);
+    }
+}
+
+void conn_settle(adit_conn *c)
+{
+    c->stream->ops->settle(c->stream);
+}
+
+void conn_stop(adit_conn *c, int why)
+{
+    if (!c->why)
+        c->why = why;
+    adit_conn_abort(c);
+}
+
+int stack_dial(struct stack *s, const adit_addr *from, const adit_addr *to, const adit_conn_ops *ops, void *user,
+               adit_conn **out)
+{
+    uint64_t now_ns = adit_loop_now_ns(s->config.loop);
+    struct flow *f;
+    adit_conn *c;
+
+    *out = NULL;
+    if (s->is_stopping)
+        return ADIT_ECANCELED;
+    if (from->port == 0 || to->port == 0 || from->family == 0 || from->family != to->family)
+        return ADIT_EINVAL;
+    f = s->ops->dial(s, from, to, now_ns);
+    if (!f)
+        return ADIT_ELIMIT;
+    c = conn_new(s, f, s->ops->stream(f));
+    if (!c) {
+        struct stream *stream = s->ops->stream(f);
+
+        stream->ops->abort(stream); /* freed when it is served */
+        return ADIT_ELIMIT;
+    }
+    c->is_accepted = true;
+    adit_conn_set_ops(c, ops, user);
+    *out = c;
+    return 0;
+}
+
+/* -------------------------------------------------------------------------------- the public face -- */
+
+const adit_flow *adit_conn_flow(const adit_conn *c)
+{
+    return &c->info;
+}
+
+adit *adit_conn_engine(const adit_conn *c)
+{
+    return c->stack->config.engine;
+}
+
+adit_loop *adit_conn_loop(const adit_conn *c)
+{
+    return c->stack->config.loop;
+}
+
+void adit_conn_set_ops(adit_conn *c, const adit_conn_ops *ops, void *user)
+{
+    c->ops = ops;
+    c->user = user;
+}
+
+void *adit_conn_user(const adit_conn *c)
+{
+    return c->user;
+}
+
+const char *adit_conn_stack(const adit_conn *c)
+{
+    return c->stream->ops->name;
+}
+
+int adit_conn_accept(adit_conn *c)
+{
+    int err;
+
+    if (c->is_ended || c->is_accepted)
+        return ADIT_ESTATE;
+    conn_set_now(c);
+    err = c->stream->ops->accept(c->stream);
+    c->is_accepted = err == 0;
+    return err;
+}
+
+void adit_conn_reject(adit_conn *c, int verdict)
+{
+    if (c->is_ended)
+        return;
+    if (c->is_accepted) {
+        adit_conn_abort(c);
+        return;
+    }
+    c->is_ended = true;
+    conn_set_now(c);
+    conn_release_upstream(c, false);
+    c->stream->ops->reject(c->stream, verdict);
+}
+
+int adit_verdict_for(int err)
+{
+    switch ((enum adit_code)err) {
+    case ADIT_ENETUNREACH:
+    case ADIT_ENODEV:
+        return ADIT_UNREACH_NET;
+    case ADIT_EHOSTUNREACH:
+    case ADIT_ETIMEDOUT:
+    case ADIT_ENAME:
+        return ADIT_UNREACH_HOST;
+    case ADIT_EPERM:
+        return ADIT_UNREACH_ADMIN;
+    case ADIT_OK:
+    case ADIT_EAGAIN:
+    case ADIT_EINVAL:
+    case ADIT_ENOMEM:
+    case ADIT_ELIMIT:
+    case ADIT_EEXIST:
+    case ADIT_ENOTSUP:
+    case ADIT_ESTATE:
+    case ADIT_ECLOSED:
+    case ADIT_ERESET:
+    case ADIT_EREFUSED:
+    case ADIT_EPROTO:
+    case ADIT_ECANCELED:
+    case ADIT_ENOTBUILT:
+    case ADIT_ESYS:
+        break;
+    }
+    return ADIT_RESET;
+}
+
+void adit_conn_want(adit_conn *c, unsigned ev)
+{
+    c->want = ev & (ADIT_READ | ADIT_WRITE);
+    conn_poke(c);
+}
+
+ptrdiff_t adit_conn_recv(adit_conn *c, void *buf, size_t len)
+{
+    adit_iov iov[16];
+    size_t done = 0;
+    int n;
+
+    if (len == 0)
+        return ADIT_EINVAL;
+    n = adit_conn_peek(c, iov, 16);
+    if (n <= 0)
+        return n;
+    for (int i = 0; i < n && done < len; i++) {
+        size_t part = iov[i].len < len - done ? iov[i].len : len - done;
+
+        memcpy((uint8_t *)buf + done, iov[i].base, part);
+        done += part;
+    }
+    adit_conn_consume(c, done);
+    return (ptrdiff_t)done;
+}
+
+int adit_conn_peek(adit_conn *c, adit_iov *iov, int iov_max)
+{
+    if (c->is_ended)
+        return ADIT_ECLOSED;
+    if (c->relay || iov_max <= 0)
+        return ADIT_ESTATE;
+    conn_touch(c);
+    return c->stream->ops->peek(c->stream, iov, iov_max);
+}
+
+void adit_conn_consume(adit_conn *c, size_t len)
+{
+    if (c->is_ended || c->relay || len == 0)
+        return;
+    conn_set_now(c);
+    c->stream->ops->consume(c->stream, len);
+    /* The last octets of a stream that has ended may be all that kept it. */
+    if (stream_events(c->stream) & STREAM_CLOSED)
+        net_set_ready(c->stack->config.net, c->flow);
+}
+
+ptrdiff_t adit_conn_send(adit_conn *c, const void *buf, size_t len)
+{
+    size_t done = 0;
+
+    if (len == 0)
+        return ADIT_EINVAL;
+    while (done < len) {
+        adit_iov iov[16];
+        size_t part = 0;
+        int n = adit_conn_reserve(c, iov, 16);
+
+        if (n <= 0)
+            return done > 0 ? (ptrdiff_t)done : n == 0 ? ADIT_EAGAIN : n;
+        for (int i = 0; i < n && done < len; i++) {
+            size_t piece = iov[i].len < len - done ? iov[i].len : len - done;
+
+            memcpy(iov[i].base, (const uint8_t *)buf + done, piece);
+            done += piece;
+            part += piece;
+        }
+        adit_conn_commit(c, part);
+    }
+    return (ptrdiff_t)done;
+}
+
+int adit_conn_reserve(adit_conn *c, adit_iov *iov, int iov_max)
+{
+    if (c->is_ended)
+        return ADIT_ECLOSED;
+    if (c->relay || iov_max <= 0)
+        return ADIT_ESTATE;
+    conn_set_now(c);
+    conn_touch(c);
+    return c->stream->ops->reserve(c->stream, iov, iov_max);
+}
+
+void adit_conn_commit(adit_conn *c, size_t len)
+{
+    if (c->is_ended || c->relay || len == 0)
+        return;
+    conn_set_now(c);
+    c->stream->ops->commit(c->stream, len);
+}
+
+int adit_conn_shutdown(adit_conn *c)
+{
+    if (c->is_ended)
+        return ADIT_ECLOSED;
+    if (c->relay)
+        return ADIT_ESTATE;
+    conn_set_now(c);
+    return c->stream->ops->shutdown(c->stream);
+}
+
+void adit_conn_close(adit_conn *c)
+{
+    if (c->is_ended)
+        return;
+    c->is_ended = true;
+    conn_set_now(c);
+    conn_release_upstream(c, true);
+    c->stream->ops->close(c->stream);
+}
+
+void adit_conn_abort(adit_conn *c)
+{
+    c->is_ended = true;
+    conn_set_now(c);
+    conn_release_upstream(c, false);
+    c->stream->ops->abort(c->stream); /* also of one that is closing in order */
+}
+
+int adit_conn_stat(const adit_conn *c, adit_conn_info *out)
+{
+    c->stream->ops->stat(c->stream, out);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------ the way out -- */
+
+static void conn_dialled(void *arg, int err, adit_socket s)
+{
+    adit_conn *c = arg;
+
+    c->dial = NULL;
+    if (err == 0)
+        c->socket = s;
+    c->dial_fn(c, err, s, c->user);
+}
+
+int adit_conn_dial(adit_conn *c, const adit_dest *to, adit_conn_dial_fn fn)
+{
+    const struct stack_config *config = &c->stack->config;
+
+    if (c->is_ended || c->relay || c->dial || c->socket != ADIT_NO_SOCKET)
+        return ADIT_ESTATE;
+    c->dial_fn = fn;
+    c->dial = dial_start(config->loop, &config->sockets, ADIT_PROTO_TCP, to, c->flow->mark, config->dial_ns,
+                         conn_dialled, c);
+    return c->dial ? 0 : ADIT_ENOMEM;
+}
+
+static void conn_socket_ready(struct watch *w, unsigned events)
+{
+    adit_conn *c = LIST_ENTRY(w, adit_conn, watch);
+
+    c->watch_fn(c, c->socket, events, c->user);
+}
+
+int adit_conn_watch(adit_conn *c, adit_socket s, unsigned ev, adit_conn_io_fn fn)
+{
+    int err;
+
+    if (c->is_ended || c->relay || s == ADIT_NO_SOCKET || s != c->socket)
+        return ADIT_ESTATE;
+    ev &= ADIT_READ | ADIT_WRITE;
+    if (ev == 0) {
+        conn_unwatch(c);
+        return 0;
+    }
+    c->watch_fn = fn;
+    if (c->is_watched)
+        return watch_set(&c->watch, ev);
+    err = watch_add(c->stack->config.loop, &c->watch, s, ev, false, conn_socket_ready);
+    c->is_watched = err == 0;
+    return err;
+}
+
+/* The relay has closed or aborted the stream; what is left is closed(). */
+static void conn_relay_done(void *arg, int why)
+{
+    adit_conn *c = arg;
+
+    relay_free(c->relay);
+    c->relay = NULL;
+    c->is_ended = true;
+    if (!c->why)
+        c->why = why;
+    net_set_ready(c->stack->config.net, c->flow);
+}
+
+int adit_conn_relay(adit_conn *c, adit_socket s)
+{
+    const struct stack_config *config = &c->stack->config;
+    int err;
+
+    if (s == ADIT_NO_SOCKET)
+        return ADIT_EINVAL;
+    if (c->is_ended || c->relay || c->dial || (c->socket != ADIT_NO_SOCKET && c->socket != s)) {
+        sock_close(s);
+        return ADIT_ESTATE;
+    }
+    conn_unwatch(c);
+    c->socket = s; /* from here on it is released with c */
+    err = c->is_accepted ? 0 : adit_conn_accept(c);
+    if (err) {
+        conn_release_upstream(c, false);
+        return err;
+    }
+    c->socket = ADIT_NO_SOCKET;
+    conn_set_now(c);
+    c->relay = relay_new(config->loop, c->stream, s, config->half_closed_ns, conn_relay_done, c);
+    if (!c->relay) {
+        adit_conn_abort(c);
+        return ADIT_ENOMEM;
+    }
+    net_set_ready(config->net, c->flow);
+    return 0;
+}
+
+int adit_conn_disown(adit_conn *c, adit_socket s)
+{
+    if (s == ADIT_NO_SOCKET || s != c->socket)
+        return ADIT_ESTATE;
+    conn_unwatch(c);
+    c->socket = ADIT_NO_SOCKET;
+    return 0;
+}
+
+int adit_conn_take_fd(adit_conn *c, adit_socket *s)
+{
+    uv_os_sock_t pair[2];
+    int err;
+
+    *s = ADIT_NO_SOCKET;
+    if (c->is_ended || c->relay || c->dial || c->socket != ADIT_NO_SOCKET)
+        return ADIT_ESTATE;
+    if (uv_socketpair(SOCK_STREAM, 0, pair, UV_NONBLOCK_PIPE, UV_NONBLOCK_PIPE))
+        return ADIT_ELIMIT;
+    err = adit_conn_relay(c, pair[1]);
+    if (err) {
+        sock_close(pair[0]);
+        return err;
+    }
+    c->is_taken = true;
+    *s = pair[0];
+    return 0;
+}

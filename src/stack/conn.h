@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* conn: struct adit_conn, a TCP flow as its handler holds it. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "adit/conn.h"
+#include "sock/dial.h"
+#include "sock/loop.h"
+#include "sock/relay.h"
+#include "stack/stack.h"
+
+struct adit_conn {
+    struct stack *stack;
+    struct flow *flow;
+    struct stream *stream;
+    struct list node;         /* on stack->conns */
+    struct list touched_node; /* on stack->touched_conns */
+    adit_flow info;
+    const adit_conn_ops *ops;
+    void *user;
+
+    /* the one way out: a dial, then its socket, perhaps watched, then a relay; never two at once */
+    struct dial *dial;
+    adit_conn_dial_fn dial_fn;
+    adit_socket socket;
+    struct watch watch;
+    adit_conn_io_fn watch_fn;
+    struct relay *relay;
+
+    unsigned want;    /* ADIT_READ | ADIT_WRITE */
+    int why;          /* for closed(), where it is not the stream's; 0: the stream's */
+    bool is_accepted;
+    bool is_watched;
+    bool is_ended;    /* rejected, closed or aborted: closed() is all that follows */
+    bool is_taken;    /* take_fd: the handler has forgotten it */
+};
+
+void conn_pool_init(struct stack *s);
+/* The flow was on the ready list. */
+void conn_serve(struct stack *s, struct flow *f);
+/* The end of a turn in which it was served. */
+void conn_settle(adit_conn *c);
+/* RST, and closed(why) when it is next served. */
+void conn_stop(adit_conn *c, int why);

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/* stack: between the protocol core and a handler. One per worker.
+ *
+ *     net (ready list) --> stack_serve --> conn.c     an adit_conn over a struct stream    --> handler->tcp, ops
+ *                                     \--> mapping.c  an adit_udp over a struct udp        --> handler->udp, ops
+ *     net_env.prepare  --> stack_prepare                                                   --> handler->prepare
+ *     net_env.echo     --> stack_echo (echo.c)                                             --> handler->icmp, or a ping socket
+ *
+ * Who terminates TCP is a vtable, struct stack_ops: user.c is our own TCP. One on the kernel's TCP is another file with
+ * another vtable; conn.c sees streams only and knows of neither.
+ *
+ * Everything here runs on the worker's loop. Handlers are called from stack_serve() and from the loop's own callbacks
+ * (dials, watches), never from inside a call that they made: what a call changes shows on the ready list. An object is
+ * freed in one place only, at the end of its closed(), so a handler may do anything to its own objects in any callback. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "adit/adit.h"
+#include "base/list.h"
+#include "base/pool.h"
+#include "net/net.h"
+#include "net/stream.h"
+#include "sock/loop.h"
+#include "sock/ping.h"
+#include "sock/sock.h"
+
+struct stack;
+
+struct stack_ops {
+    const char *name; /* "userspace" */
+    /* Makes what terminates TCP and plugs it into stack->config.net. 0, or ADIT_ENOMEM. */
+    int (*start)(struct stack *s);
+    /* Every conn has been freed before. */
+    void (*stop)(struct stack *s);
+    struct stream *(*stream)(struct flow *f); /* of a TCP flow that is ready */
+    /* An active open. NULL: a limit, no memory, or the addresses are in use or impossible. */
+    struct flow *(*dial)(struct stack *s, const adit_addr *from, const adit_addr *to, uint64_t now_ns);
+    /* The time of the calls that follow. */
+    void (*set_now)(struct stack *s, uint64_t now_ns);
+};
+
+extern const struct stack_ops stack_userspace; /* in builds that have it */
+
+struct stack_config { /* copied; what it points at is borrowed for life */
+    adit *engine;
+    struct adit_loop *loop;
+    struct net *net;
+    struct ping *ping; /* NULL: nothing is forwarded */
+    struct sock_config sockets;
+    adit_handler handler;
+    void *handler_ctx;
+    uint64_t dial_ns, half_closed_ns;
+    uint32_t conns_max, mappings_max;
+};
+
+struct stack {
+    struct stack_config config;
+    const struct stack_ops *ops;
+    void *tcp;              /* of ops */
+    struct pool conn_pool, mapping_pool, listener_pool;
+    struct list conns;      /* all of them */
+    struct list mappings;
+    struct list listeners;
+    struct list touched_conns, touched_mappings; /* served in this turn: to be settled at its end */
+    bool is_stopping;
+};
+
+/* The stack that a name means: "" for the best one there is. 0, or ADIT_ENOTBUILT, ADIT_EINVAL with a hint. */
+int stack_choose(const struct stack_ops **out, const char *name, bool all_networks, adit_error *err);
+
+int stack_init(struct stack *s, const struct stack_ops *ops, const struct stack_config *config);
+/* After stack_stop(), once stack_is_empty(). */
+void stack_deinit(struct stack *s);
+void stack_set_now(struct stack *s, uint64_t now_ns);
+/* What a ready flow is ready for: its handler is called, or it is freed. */
+void stack_serve(struct stack *s, struct flow *f);
+/* At the end of a turn: views die, buffers that hold little are given up. */
+void stack_settle(struct stack *s);
+/* Aborts every flow with ADIT_ECANCELED and refuses new ones. They end when they are served. */
+void stack_stop(struct stack *s);
+bool stack_is_empty(const struct stack *s);
+
+/* net_env's callbacks, with the stack as their context. */
+void stack_prepare(void *stack, const adit_flow *f, adit_decision *d);
+int stack_echo(void *stack, struct echo *e, const struct ip_header *ip, const struct icmp_message *m);
+
+typedef void (*stack_listen_fn)(void *ctx, adit_conn *c);
+/* 0, or ADIT_EINVAL (no port), ADIT_EEXIST, ADIT_ELIMIT. */
+int stack_listen(struct stack *s, const adit_addr *at, stack_listen_fn fn, void *ctx);
+/* NULL: nobody listens there; the flow is the handler's. */
+struct listener *stack_listener(const struct stack *s, const adit_addr *to);
+/* As adit_stack_dial(). */
+int stack_dial(struct stack *s, const adit_addr *from, const adit_addr *to, const adit_conn_ops *ops, void *user,
+               adit_conn **out);
+
+struct listener {
+    struct list node;
+    adit_addr at; /* family 0: any address */
+    stack_listen_fn fn;
+    void *ctx;
+};
+enum { STACK_LISTENERS_MAX = 64 };

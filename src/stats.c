@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/* stats: counters, status, and the names of drop reasons. */
+#include "stats.h"
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include "instance.h"
+#include "wire/drop.h"
+#include "worker.h"
+
+static_assert(DROP_COUNT <= ADIT_DROPS_MAX, "adit_stats.drops has room for each reason");
+
+int report_init(struct report *r)
+{
+    *r = (struct report){0};
+    return uv_mutex_init(&r->mutex) ? ADIT_ENOMEM : 0;
+}
+
+void report_deinit(struct report *r)
+{
+    uv_mutex_destroy(&r->mutex);
+}
+
+/* On the worker's thread. */
+static void stats_collect(const struct worker *w, adit_stats *s)
+{
+    const struct net_stats *n = &w->net.stats;
+
+    *s = (adit_stats){
+        .size = sizeof(*s),
+        .rx_bytes = n->rx_bytes,
+        .tx_bytes = n->tx_bytes,
+        .rx_packets = n->rx_packets,
+        .tx_packets = n->tx_packets,
+        .tcp_open = n->tcp_open,
+        .tcp_half_open = n->tcp_half_open,
+        .tcp_total = n->tcp_total,
+        .tcp_rejected = n->tcp_rejected,
+        .tcp_segments_retransmitted = n->tcp_segments_retransmitted,
+        .tcp_fast_retransmits = n->tcp_fast_retransmits,
+        .tcp_timeouts = n->tcp_timeouts,
+        .udp_open = n->udp_open,
+        .udp_total = n->udp_total,
+        .icmp_total = n->icmp_total,
+        .memory_used_bytes = w->memory.used_bytes,
+        .memory_peak_bytes = w->memory.peak_bytes,
+        .memory_budget_bytes = w->memory.budget_bytes,
+        .memory_starved = w->memory.starved,
+        .turns = w->turns,
+        .device_reads = w->device->reads,
+        .device_writes = w->device->writes,
+    };
+    for (int i = 0; i < DROP_COUNT; i++)
+        s->drops[i] = n->drops[i] + w->device->drops[i];
+}
+
+void report_update(struct worker *w, uint64_t now_ns, bool last)
+{
+    struct report *r = &w->report;
+
+    if (!last && now_ns - r->copied_ns < REPORT_NS) {
+        r->is_stale = true;
+        return;
+    }
+    uv_mutex_lock(&r->mutex);
+    stats_collect(w, &r->stats);
+    memcpy(r->device, w->device->describe, sizeof(r->device));
+    uv_mutex_unlock(&r->mutex);
+    r->copied_ns = now_ns;
+    r->is_stale = false;
+}
+
+uint64_t report_next_ns(const struct report *r)
+{
+    return r->is_stale ? r->copied_ns + REPORT_NS : WHEEL_NEVER;
+}
+
+int adit_get_stats(adit *a, adit_stats *s)
+{
+    struct report *r = &a->worker.report;
+    size_t size = s->size;
+    adit_stats all;
+
+    if (size < sizeof(size) || size > sizeof(all))
+        return ADIT_EINVAL;
+    uv_mutex_lock(&r->mutex);
+    all = r->stats;
+    uv_mutex_unlock(&r->mutex);
+    if (loop_is_own_thread(a->worker.loop))
+        stats_collect(&a->worker, &all);
+    memcpy(s, &all, size);
+    s->size = size;
+    return 0;
+}
+
+int adit_status(adit *a, char *text, size_t len)
+{
+    const struct worker *w = &a->worker;
+    adit_stats s = {.size = sizeof(s)};
+    uint32_t v = adit_version();
+    char device[sizeof(w->report.device)];
+
+    (void)adit_get_stats(a, &s);
+    uv_mutex_lock(&a->worker.report.mutex);
+    memcpy(device, w->report.device, sizeof(device));
+    uv_mutex_unlock(&a->worker.report.mutex);
+    return snprintf(text, len,
+                    "version: %u.%u.%u\n"
+                    "device: %s\n"
+                    "device-kind: %s\n"
+                    "device-offloads: %s\n"
+                    "mtu: %u\n"
+                    "stack: %s\n"
+                    "tcp: %" PRIu64 " open, %" PRIu64 " half-open, %" PRIu64 " in all\n"
+                    "udp: %" PRIu64 " open, %" PRIu64 " in all\n"
+                    "memory: %" PRIu64 " of %" PRIu64 " bytes\n",
+                    v >> 24, v >> 16 & 0xff, v >> 8 & 0xff, w->device->ifname, w->device->ops->name, device,
+                    w->device->mtu_bytes, w->stack.ops->name, s.tcp_open, s.tcp_half_open, s.tcp_total, s.udp_open,
+                    s.udp_total, s.memory_used_bytes, s.memory_budget_bytes);
+}
+
+const char *adit_drop_name(unsigned reason)
+{
+    return drop_name(reason);
+}
+
+const char *adit_drop_text(unsigned reason)
+{
+    return drop_text(reason);
+}

@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: MIT */
+/* worker: see worker.h. */
+#include "worker.h"
+#include <assert.h>
+#include <string.h>
+#include <uv.h>
+#include "base/error.h"
+
+/* ----------------------------------------------------------------------------------- the device's -- */
+
+static void worker_fail(struct worker *w, int code, const char *msg)
+{
+    if (w->fatal.code || w->is_ended)
+        return;
+    error_set(&w->fatal, code, 0, "device", msg, "make a new instance");
+    log_write(w->log, ADIT_LOG_ERROR, "worker", 0, msg, "device", w->device->ifname, NULL);
+}
+
+static void worker_watch_device(struct worker *w)
+{
+    unsigned ev = 0;
+
+    if (!w->is_watched)
+        return;
+    if (!w->is_stopping && w->retry_ns == WHEEL_NEVER && !w->fatal.code)
+        ev |= ADIT_READ;
+    if (w->is_output_full)
+        ev |= ADIT_WRITE;
+    if (ev != w->device_watch.events && watch_set(&w->device_watch, ev))
+        worker_fail(w, ADIT_ESYS, "the device can no longer be watched");
+}
+
+/* Receives until the device is empty or the turn's budget is spent. */
+static void worker_receive(struct worker *w, uint64_t now_ns)
+{
+    struct packet p[WORKER_BATCH_PACKETS];
+    uint64_t bytes = 0;
+    int packets = 0, n;
+
+    do {
+        n = device_recv(w->device, p, WORKER_BATCH_PACKETS, now_ns);
+        for (int i = 0; i < n; i++) {
+            bytes += p[i].len_bytes;
+            net_input(&w->net, &p[i], now_ns);
+            buf_unref(p[i].buf);
+        }
+        packets += n;
+    } while (n == WORKER_BATCH_PACKETS && packets < WORKER_TURN_PACKETS && bytes < WORKER_TURN_BYTES);
+    w->input_waits = n == WORKER_BATCH_PACKETS;
+    if (n >= 0 || n == ADIT_EAGAIN)
+        return;
+    if (n == ADIT_ENODEV) {
+        worker_fail(w, n, "the device is gone");
+        return;
+    }
+    /* No memory for a packet, most likely: the device is left alone for a moment, lest the loop spin. */
+    w->retry_ns = now_ns + WORKER_RETRY_NS;
+    worker_watch_device(w);
+}
+
+static void worker_device_ready(struct watch *watch, unsigned events)
+{
+    struct worker *w = LIST_ENTRY(watch, struct worker, device_watch);
+
+    if (events & ADIT_WRITE)
+        w->is_output_full = false;
+    if (!w->is_stopping)
+        worker_receive(w, loop_now_ns(w->loop));
+    worker_watch_device(w);
+}
+
+/* net_env.output */
+static bool worker_output(void *ctx, const struct packet_out *p)
+{
+    struct worker *w = ctx;
+    uint64_t now_ns = adit_loop_now_ns(w->loop);
+    int err;
+
+    if (w->is_output_full)
+        return false;
+    err = device_send(w->device, p, now_ns);
+    if (err == ADIT_EAGAIN) {
+        w->is_output_full = true;
+        if (w->is_watched)
+            worker_watch_device(w);
+        else
+            w->retry_ns = now_ns + WORKER_RETRY_NS;
+        return false;
+    }
+    if (err == ADIT_ENODEV)
+        worker_fail(w, err, "the device is gone");
+    if (err)
+        net_drop(&w->net, DROP_DEVICE_FULL);
+    return true;
+}
+
+/* ------------------------------------------------------------------------- what the core asks for -- */
+
+static void worker_prepare(void *ctx, const adit_flow *f, adit_decision *d)
+{
+    struct worker *w = ctx;
+
+    stack_prepare(&w->stack, f, d);
+}
+
+static int worker_echo(void *ctx, struct echo *e, const struct ip_header *ip, const struct icmp_message *m)
+{
+    struct worker *w = ctx;
+
+    return stack_echo(&w->stack, e, ip, m);
+}
+
+/* A keyed function of a counter: no system call, and it cannot fail once it has its key. */
+static void worker_random(void *ctx, void *buf, size_t len_bytes)
+{
+    struct worker *w = ctx;
+    uint8_t *out = buf;
+
+    if (w->options->random) {
+        w->options->random(w->options->sys_ctx, buf, len_bytes);
+        return;
+    }
+    while (len_bytes > 0) {
+        uint64_t v = siphash24(&w->random_key, &w->random_count, sizeof(w->random_count));
+        size_t part = len_bytes < sizeof(v) ? len_bytes : sizeof(v);
+
+        w->random_count++;
+        memcpy(out, &v, part);
+        out += part;
+        len_bytes -= part;
+    }
+}
+
+/* ------------------------------------------------------------------------------------------ turns -- */
+
+static void worker_begin_stop(struct worker *w, uint64_t now_ns)
+{
+    w->is_stopping = true;
+    w->stop_by_ns = now_ns + WORKER_STOP_NS;
+    worker_watch_device(w);
+    stack_stop(&w->stack);
+}
+
+static void worker_try_end(struct worker *w, uint64_t now_ns)
+{
+    const adit_handler *h = &w->stack.config.handler;
+
+    if (!stack_is_empty(&w->stack) || !list_is_empty(&w->net.ready))
+        return;
+    if (!list_is_empty(&w->net.output) && now_ns < w->stop_by_ns && !w->fatal.code)
+        return;
+    w->is_ended = true;
+    report_update(w, now_ns, true);
+    if (w->fatal.code && h->stopped)
+        h->stopped(w->stack.config.handler_ctx, w->stack.config.engine, &w->fatal);
+    loop_stop(w->loop);
+}
+
+/* A device that is not watched, or a wrapper that holds packets back. */
+static void worker_poll_device(struct worker *w, uint64_t now_ns)
+{
+    bool is_due = device_next_ns(w->device) <= now_ns;
+
+    if (w->retry_ns <= now_ns) {
+        w->retry_ns = WHEEL_NEVER;
+        w->is_output_full = false;
+        worker_watch_device(w);
+    }
+    if (is_due)
+        device_expire(w->device, now_ns);
+    if ((is_due || !w->is_watched) && !w->is_stopping)
+        worker_receive(w, now_ns);
+}
+
+static void worker_serve(struct worker *w)
+{
+    struct flow *f;
+
+    for (int i = 0; i < WORKER_PASS_FLOWS && (f = net_next_ready(&w->net)) != NULL; i++)
+        stack_serve(&w->stack, f);
+}
+
+static void worker_begin(void *ctx, uint64_t now_ns)
+{
+    struct worker *w = ctx;
+
+    stack_set_now(&w->stack, now_ns);
+}
+
+static void worker_turn(void *ctx, uint64_t now_ns)
+{
+    struct worker *w = ctx;
+
+    if (w->is_ended)
+        return;
+    w->in_turn = true;
+    w->turns++;
+    if (!w->is_stopping && (atomic_load(&w->stop_wanted) || w->fatal.code))
+        worker_begin_stop(w, now_ns);
+    worker_poll_device(w, now_ns);
+    for (int pass = 0; pass < WORKER_PASSES; pass++) {
+        worker_serve(w);
+        net_expire(&w->net, now_ns);
+        net_output(&w->net, now_ns);
+        if (list_is_empty(&w->net.ready))
+            break;
+    }
+    stack_settle(&w->stack);
+    if (memory_pressure(&w->memory) >= MEMORY_HIGH)
+        buf_pool_trim(&w->bufs);
+    report_update(w, now_ns, false);
+    w->in_turn = false;
+    if (w->is_stopping)
+        worker_try_end(w, now_ns);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t worker_next_ns(void *ctx)
+{
+    const struct worker *w = ctx;
+    uint64_t at_ns;
+
+    if (w->is_ended)
+        return WHEEL_NEVER;
+    if (!list_is_empty(&w->net.ready) || (!w->is_watched && w->input_waits))
+        return 0;
+    if (!list_is_empty(&w->net.output) && !w->is_output_full)
+        return 0;
+    if (!w->is_stopping && (atomic_load(&w->stop_wanted) || w->fatal.code))
+        return 0;
+    at_ns = earlier(net_next_ns(&w->net), device_next_ns(w->device));
+    at_ns = earlier(at_ns, report_next_ns(&w->report));
+    at_ns = earlier(at_ns, w->retry_ns);
+    return w->is_stopping ? earlier(at_ns, w->stop_by_ns) : at_ns;
+}
+
+/* The turn that a wake brings sees the flag itself. */
+static void worker_woken(void *arg)
+{
+    (void)arg;
+}
+
+void worker_stop(struct worker *w)
+{
+    atomic_store(&w->stop_wanted, true);
+    loop_wake(w->loop);
+}
+
+size_t worker_input(struct worker *w, const adit_packet *p, size_t n)
+{
+    size_t taken;
+
+    if (w->is_stopping || w->is_ended)
+        return 0;
+    taken = external_push(w->device, p, n);
+    if (taken == 0 || w->input_waits)
+        return taken;
+    w->input_waits = true;
+    if (!w->in_turn)
+        loop_wake(w->loop);
+    return taken;
+}
+
+/* ------------------------------------------------------------------------------- making and undoing -- */
+
+static uint64_t ms_to_ns(uint32_t ms)
+{
+    return ms * 1000000ull;
+}
+
+static int worker_init_loop(struct worker *w, adit_error *err)
+{
+    struct loop_config config = {
+        .now_ns = w->options->now_ns,
+        .now_ctx = w->options->sys_ctx,
+        .log = w->log,
+        .hooks = {.ctx = w, .begin = worker_begin, .turn = worker_turn, .next_ns = worker_next_ns},
+    };
+    int e;
+
+    if (!w->options->random && uv_random(NULL, NULL, &w->random_key, sizeof(w->random_key), 0, NULL))
+        return error_set(err, ADIT_ESYS, 0, "uv_random", "the system gives no random numbers", "set options.random");
+    e = loop_new(&w->loop, &config, err);
+    if (e == 0)
+        loop_set_wake(w->loop, worker_woken, w);
+    return e;
+}
+
+/* The capture is nearest to the stack: it shows what the stack saw and sent, after the fault injector did its part. */
+static int worker_open_device(struct worker *w, adit_error *err)
+{
+    adit_options duplicate = *w->options; /* adit_new() closes what was given for good */
+    const adit_options *o = &duplicate;
+    struct device *d = NULL;
+    uint64_t seed;
+    int e = ADIT_EINVAL;
+
+    duplicate.take_fds = 0;
+    if (o->kind == ADIT_DEV_CREATE)
+        e = tun_open(&d, o, &w->bufs, w->log, err);
+    else if (o->kind == ADIT_DEV_FD)
+        e = fd_open(&d, o, &w->bufs, w->log, err);
+    else if (o->kind == ADIT_DEV_EXTERNAL)
+        e = external_open(&d, o, &w->bufs, w->log, err);
+    if (e == 0 && o->fault) {
+        worker_random(w, &seed, sizeof(seed));
+        e = fault_open(&d, d, o->fault, seed, err);
+    }
+    if (e == 0 && o->capture) {
+        e = pcap_open(&d, d, o->capture, o->capture_ctx, o->capture_snap_bytes);
+        if (e)
+            error_set(err, e, 0, "pcap", "the capture cannot be started", "");
+    }
+    w->device = e == 0 ? d : NULL;
+    return e;
+}
+
+static int worker_init_net(struct worker *w, adit_error *err)
+{
+    const adit_options *o = w->options;
+    struct net_config config = {
+        .mtu_bytes = w->device->mtu_bytes,
+        .tcp_max = o->tcp_max,
+        .tcp_half_open_max = o->tcp_half_open_max,
+        .tcp_half_open_per_client_max = o->tcp_half_open_per_client_max,
+        .udp_max = o->udp_max,
+        .udp_per_client_max = o->udp_per_client_max,
+        .rx_window_bytes = o->rx_window_bytes,
+        .tx_buffer_bytes = o->tx_buffer_bytes,
+        .mss_clamp_bytes = o->mss_clamp_bytes,
+        .tcp_idle_ns = ms_to_ns(o->tcp_idle_ms),
+        .tcp_half_closed_ns = ms_to_ns(o->tcp_half_closed_ms),
+        .tcp_keepalive_ns = ms_to_ns(o->tcp_keepalive_ms),
+        .tcp_time_wait_ns = ms_to_ns(o->tcp_time_wait_ms),
+        .udp_unreplied_ns = ms_to_ns(o->udp_unreplied_ms),
+        .udp_replied_ns = ms_to_ns(o->udp_replied_ms),
+        .udp_dns_ns = ms_to_ns(o->udp_dns_ms),
+        .icmp_ns = ms_to_ns(o->icmp_ms),
+        /* A little more than the dial's own, whose verdict says more than "timed out". */
+        .pending_ns = ms_to_ns(o->dial_ms) + ms_to_ns(500),
+        .udp_filtering = o->udp_filtering,
+        .allow_martians = o->allow_martians != 0,
+        .device_tso = w->device->tso,
+        .device_uso = w->device->uso,
+        .trust_partial_csum = w->device->partial_csum,
+        .aliases = o->aliases,
+        .aliases_count = o->aliases_count,
+    };
+    struct net_env env = {
+        .ctx = w,
+        .output = worker_output,
+        .prepare = worker_prepare,
+        .echo = worker_echo,
+        .random = worker_random,
+    };
+    int e = net_init(&w->net, &config, &env, &w->memory, &w->bufs, w->log, loop_now_ns(w->loop));
+
+    return e ? error_set(err, e, 0, "net", "no memory for the protocol core", "raise memory_bytes") : 0;
+}
+
+static int worker_init_stack(struct worker *w, adit *engine, const struct stack_ops *ops, adit_error *err)
+{
+    const adit_options *o = w->options;
+    struct stack_config config = {
+        .engine = engine,
+        .loop = w->loop,
+        .net = &w->net,
+        .sockets =
+            {
+                .socket = o->socket,
+                .socket_ctx = o->socket_ctx,
+                .protect = o->protect,
+                .protect_ctx = o->protect_ctx,
+                .bind_iface = o->bind_iface,
+                .mark = o->mark,
+                .log = w->log,
+                .log_limit = &w->sock_log_limit,
+            },
+        .dial_ns = ms_to_ns(o->dial_ms),
+        .half_closed_ns = ms_to_ns(o->tcp_half_closed_ms),
+        .conns_max = o->tcp_max,
+        .mappings_max = o->udp_max,
+    };
+    int e;
+
+    w->ping = ping_new(w->loop, &config.sockets, &w->net, ms_to_ns(o->icmp_ms));
+    if (!w->ping)
+        return error_set(err, ADIT_ENOMEM, 0, "ping", "no memory to forward echo requests", "");
+    config.ping = w->ping;
+    e = stack_init(&w->stack, ops, &config);
+    if (e) {
+        error_set(err, e, 0, "stack", "no memory for the stack", "raise memory_bytes");
+        ping_free(w->ping);
+    }
+    return e;
+}
+
+static int worker_init_watch(struct worker *w, adit_error *err)
+{
+    int e;
+
+    if (w->device->fd == ADIT_NO_SOCKET)
+        return 0;
+    e = watch_add(w->loop, &w->device_watch, w->device->fd, ADIT_READ, false, worker_device_ready);
+    if (e)
+        return error_set(err, e, 0, "device", "its descriptor cannot be watched", "give a descriptor that can be polled");
+    w->is_watched = true;
+    return 0;
+}
+
+int worker_init(struct worker *w, adit *engine, const adit_options *options, const struct log *log, adit_error *err)
+{
+    const struct stack_ops *ops;
+    uint64_t cached_bytes = options->memory_bytes / 8;
+    int e;
+
+    *w = (struct worker){.options = options, .log = log, .retry_ns = WHEEL_NEVER,
+                         .sock_log_limit = {.burst = 5}};
+    e = stack_choose(&ops, options->stack, options->include_all_networks != 0, err);
+    if (e)
+        return e;
+    e = report_init(&w->report);
+    if (e)
+        return error_set(err, e, 0, "mutex", "the system gives no mutex", "");
+    memory_init(&w->memory, options->memory_bytes, options->alloc);
+    buf_pool_init(&w->bufs, &w->memory, cached_bytes < 16777216 ? cached_bytes : 16777216);
+    e = worker_init_loop(w, err);
+    if (e)
+        goto undo_bufs;
+    e = worker_open_device(w, err);
+    if (e)
+        goto undo_loop;
+    e = worker_init_net(w, err);
+    if (e)
+        goto undo_device;
+    e = worker_init_stack(w, engine, ops, err);
+    if (e)
+        goto undo_net;
+    e = worker_init_watch(w, err);
+    if (e)
+        goto undo_stack;
+    report_update(w, loop_now_ns(w->loop), true);
+    return 0;
+
+undo_stack:
+    stack_deinit(&w->stack);
+    ping_free(w->ping);
+undo_net:
+    net_deinit(&w->net);
+undo_device:
+    device_close(w->device);
+undo_loop:
+    loop_free(w->loop);
+undo_bufs:
+    buf_pool_deinit(&w->bufs);
+    report_deinit(&w->report);
+    return e;
+}
+
+void worker_set_handler(struct worker *w, const adit_handler *h, void *ctx)
+{
+    size_t size = h->size < sizeof(*h) ? h->size : sizeof(*h);
+
+    memcpy(&w->stack.config.handler, h, size);
+    w->stack.config.handler_ctx = ctx;
+}
+
+void worker_deinit(struct worker *w)
+{
+    stack_deinit(&w->stack);
+    ping_free(w->ping);
+    if (w->is_watched)
+        watch_remove(&w->device_watch);
+    /* Runs what was posted: nothing of the stack is there for it any more, and it says so. */
+    loop_free(w->loop);
+    net_deinit(&w->net);
+    device_close(w->device);
+    buf_pool_deinit(&w->bufs);
+    assert(w->memory.used_bytes == 0);
+    report_deinit(&w->report);
+}

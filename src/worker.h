@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* worker: one thread's share of an instance: a device, a protocol core, a stack, a loop, and the memory of all of them.
+ *
+ * A turn, run by the loop after the callbacks of each iteration:
+ *
+ *     device readable -> recv a batch -> net_input      (until the device is empty, 64 packets, or 1 MiB)
+ *     repeat: serve what is ready -> net_expire -> net_output      (while serving made more ready; bounded)
+ *     settle buffers -> report
+ *
+ * What a turn received is thereby handed over together and acknowledged once, in the same turn. A bound that was
+ * reached ends the turn, not the work: worker_next_ns() says that the next turn is due at once, and the sockets get theirs
+ * in between.
+ *
+ * The end: worker_stop() sets a flag and wakes the loop; the turn that sees it aborts every flow, serves them until all are
+ * gone, waits WORKER_STOP_NS at most for what the device has not taken, and stops the loop. */
+#pragma once
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "adit/adit.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "dev/dev.h"
+#include "net/net.h"
+#include "sock/loop.h"
+#include "sock/ping.h"
+#include "stack/stack.h"
+#include "stats.h"
+
+enum {
+    WORKER_BATCH_PACKETS = 8,
+    WORKER_TURN_PACKETS = 64,
+    WORKER_TURN_BYTES = 1024 * 1024,
+    WORKER_PASS_FLOWS = 4096, /* flows served between two outputs */
+    WORKER_PASSES = 4,
+};
+#define WORKER_RETRY_NS 1000000ull  /* a device that was full and that cannot say when it no longer is; no memory to receive */
+#define WORKER_STOP_NS 200000000ull
+
+struct worker {
+    const adit_options *options;
+    const struct log *log;
+    struct memory memory;
+    struct buf_pool bufs;
+    struct net net;
+    struct stack stack;
+    struct device *device;
+    struct adit_loop *loop;
+    struct ping *ping;
+    struct watch device_watch;
+    struct log_limit sock_log_limit;
+    struct report report;
+    struct sip_key random_key; /* from the system; what is handed out is made of it and the counter */
+    uint64_t random_count;
+    uint64_t turns;
+    uint64_t retry_ns;         /* when to try the device again; WHEEL_NEVER: it is not waited for */
+    uint64_t stop_by_ns;       /* once is_stopping */
+    atomic_bool stop_wanted;   /* the one thing that other threads write */
+    bool is_watched;           /* device_watch */
+    bool is_output_full;       /* the device took no packet; nothing more is tried until it does */
+    bool input_waits;          /* a device without a descriptor has more */
+    bool in_turn;
+    bool is_stopping, is_ended;
+    adit_error fatal;          /* why it stops by itself; code 0: it does not */
+};
+
+/* Opens the device and makes everything ready. Undoes all of it on failure. options and log are borrowed for life. */
+int worker_init(struct worker *w, adit *engine, const adit_options *options, const struct log *log, adit_error *err);
+/* Who gets the flows. Before the loop runs. */
+void worker_set_handler(struct worker *w, const adit_handler *h, void *ctx);
+/* After the loop has ended (is_ended), or before it ever ran and nothing was dialled. */
+void worker_deinit(struct worker *w);
+/* Any thread; async-signal-safe. */
+void worker_stop(struct worker *w);
+/* For an external device, on the loop's thread. */
+size_t worker_input(struct worker *w, const adit_packet *p, size_t n);
