@@ -17,7 +17,7 @@ static bool line_has_keyword(const char *line, const char *end, const char *keyw
     if (line[len] != ' ' && line[len] != '\t')
         return false;
     *value = line + len + strspn(line + len, " \t");
-    return *value < end;
+    return true;
 }
 
 static const char *line_end(const char *line)
