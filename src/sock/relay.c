@@ -105,7 +105,7 @@ static void relay_break(struct relay *r, int why)
 {
     if (r->broken)
         return;
-    r->broken = why;
+    r->broken = why == ADIT_ECLOSED ? ADIT_ERESET : why; /* EPIPE: a reset that came after the FIN */
     r->writable = false;
     r->readable = !r->down_ended; /* an error follows the octets that came before it */
     r->hangup = true;
@@ -144,7 +144,7 @@ static bool relay_socket_failed(struct relay *r, int os)
 {
     if (os == EAGAIN || os == EWOULDBLOCK)
         return false;
-    relay_break(r, os == EPIPE ? ADIT_ERESET : error_from_errno(os));
+    relay_break(r, error_from_errno(os));
     return true;
 }
 
