@@ -209,6 +209,11 @@ int adit_device_open(const adit_options *o, adit_socket *fd, int *vnet_hdr, char
     return e ? e : tun_open_fd(&all, fd, vnet_hdr, name, err);
 }
 
+void adit_log(adit *a, int level, const char *module, uint64_t flow, const char *msg)
+{
+    log_write(&a->log, level, module, flow, msg, NULL);
+}
+
 size_t adit_input(adit *a, const adit_packet *p, size_t n)
 {
     return a->options.kind == ADIT_DEV_EXTERNAL ? worker_input(&a->worker, p, n) : 0;

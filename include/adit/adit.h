@@ -173,7 +173,8 @@ ADIT_API int adit_new(adit **out, const adit_options *o, const adit_handler *h, 
 ADIT_API int adit_start(adit *a, adit_error *err);
 /* Runs it in this thread; returns after adit_stop(). Once. */
 ADIT_API int adit_run(adit *a, adit_error *err);
-/* Any thread, any callback, a signal handler. Returns at once; flows are closed by the workers. */
+/* Any thread, any callback, a signal handler. Returns at once; every flow is aborted by its worker (closed(ADIT_ECANCELED)),
+ * new ones are refused, and packets still to be sent get 200 ms to leave. */
 ADIT_API void adit_stop(adit *a);
 /* Not from a callback. Stops if need be, waits; every closed() has been called when it returns. NULL is allowed. */
 ADIT_API void adit_free(adit *a);
@@ -199,11 +200,13 @@ ADIT_API int adit_loop_dispatch(adit_loop *l);       /* never blocks */
 
 /* --------------------------------------------------------------- the other way: out through the stack -- */
 
-/* An active open toward a client behind the device, from the address `from`. On the loop's thread. The conn is
- * accepted from the start: events come once it is established, closed() if it is refused. */
+/* An active open toward a client behind the device, from the address `from`, both with their ports. On the loop's
+ * thread. The conn is accepted from the start: events come once it is established, closed() if it is refused. ADIT_EINVAL,
+ * ADIT_ELIMIT (also: the two addresses are in use), ADIT_ECANCELED after adit_stop(). */
 ADIT_API int adit_stack_dial(adit *a, const adit_addr *from, const adit_addr *to, const adit_conn_ops *ops, void *user,
                              adit_conn **out);
-/* Flows to this address (family 0: any) and port go to fn instead of the handler. On the loop's thread. */
+/* Flows to this real destination (family 0: any address) and port go to fn instead of the handler, without prepare(). The
+ * most particular one wins. On the loop's thread. ADIT_EINVAL, ADIT_EEXIST, ADIT_ELIMIT. */
 ADIT_API int adit_stack_listen(adit *a, const adit_addr *at, void (*fn)(void *ctx, adit_conn *c), void *ctx);
 
 /* ---------------------------------------------------------------------------------------- counters -- */
@@ -219,10 +222,13 @@ typedef struct adit_stats {
     uint64_t turns, device_reads, device_writes;
     uint64_t drops[ADIT_DROPS_MAX]; /* by reason; adit_drop_name() */
 } adit_stats;
-ADIT_API int adit_get_stats(adit *a, adit_stats *s); /* any thread; up to a turn old while running */
+/* Any thread; never waits for a worker. On the loop's thread it is exact, elsewhere at most 10 ms old. */
+ADIT_API int adit_get_stats(adit *a, adit_stats *s);
 /* "tcp_checksum" and its sentence; NULL beyond the last reason. Reason 0 is "none". */
 ADIT_API const char *adit_drop_name(unsigned reason);
 ADIT_API const char *adit_drop_text(unsigned reason);
+/* A handler's own record in the instance's log. module: "socks5"; flow: adit_flow.id, 0: about none. Any thread. */
+ADIT_API void adit_log(adit *a, int level, const char *module, uint64_t flow, const char *msg);
 /* Key: value lines: version, device and its offloads, stack and engine, flows. Returns the length as snprintf does.
  * Any thread. */
 ADIT_API int adit_status(adit *a, char *text, size_t len);

@@ -20,7 +20,7 @@ typedef struct adit_conn_ops {
      * wait to be read. ADIT_WRITE: there is room, or a reset to be noticed. */
     void (*event)(adit_conn *c, unsigned ev, void *user);
     /* Exactly once, the last call; c is gone when it returns. why: 0 for a close in order, else an
-     * adit_code (ADIT_ERESET, ADIT_ETIMEDOUT, ADIT_EREFUSED, ADIT_ECANCELED at adit_stop ...). */
+     * adit_code (ADIT_ERESET, ADIT_ETIMEDOUT, ADIT_EREFUSED; ADIT_ECANCELED: your reject or abort, or adit_stop()). */
     void (*closed)(adit_conn *c, int why, void *user);
 } adit_conn_ops;
 
@@ -73,11 +73,12 @@ ADIT_API int adit_conn_dial(adit_conn *c, const adit_dest *to, adit_conn_dial_fn
 /* Level-triggered readiness of c's socket: for a greeting, say. ev = 0 stops. Not together with relay. */
 ADIT_API int adit_conn_watch(adit_conn *c, adit_socket s, unsigned ev, adit_conn_io_fn fn);
 /* Accepts c if it is PENDING, moves octets both ways with half-close, and closes both. c owns s from the call
- * on, also when it fails. FIN, RST and errors are passed on as what they are. */
+ * on, also when it fails (for lack of memory or descriptors: c is aborted then). FIN, RST and errors are passed on as
+ * what they are. */
 ADIT_API int adit_conn_relay(adit_conn *c, adit_socket s);
 ADIT_API int adit_conn_disown(adit_conn *c, adit_socket s); /* the socket is yours again */
 /* Takes the flow away as a stream socket: the kernel's own one, or one end of a pair which the library relays
- * (userspace stack). c is gone for you: no callback comes any more. */
+ * (userspace stack). It does not block and is yours to close. c is gone for you: no callback comes any more. */
 ADIT_API int adit_conn_take_fd(adit_conn *c, adit_socket *s);
 
 typedef struct adit_conn_info {

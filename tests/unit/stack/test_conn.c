@@ -1,0 +1,626 @@
+/* SPDX-License-Identifier: MIT */
+/* conn: the rules of adit/conn.h over a stream that a test plays: who is called when, how often, and what is freed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "stack/conn.h"
+
+/* A stream whose events the test sets and which counts what is asked of it. */
+struct fake {
+    struct flow flow;
+    struct stream stream;
+    unsigned events;
+    int accepted, rejected, aborted, closed, freed, settled;
+    int verdict, why;
+};
+
+struct rig {
+    struct memory memory;
+    struct buf_pool bufs;
+    struct net net;
+    struct stack stack;
+    struct adit_loop *loop;
+    struct fake fake;
+    adit_conn *conn;
+    int handed_over, listened, events, closeds, dials;
+    unsigned last_event;
+    int closed_why, dial_err;
+    bool abort_in_event;
+    void (*on_tcp)(adit_conn *c);
+};
+
+static struct rig *rig;
+
+static struct fake *fake_of(const struct stream *s)
+{
+    return LIST_ENTRY(s, struct fake, stream);
+}
+
+static unsigned fake_events(const struct stream *s)
+{
+    return fake_of(s)->events;
+}
+
+static int fake_accept(struct stream *s)
+{
+    fake_of(s)->accepted++;
+    return 0;
+}
+
+static void fake_end(struct fake *f, int why)
+{
+    f->why = why;
+    f->events |= STREAM_CLOSED;
+    net_set_ready(&rig->net, &f->flow);
+}
+
+static void fake_reject(struct stream *s, int verdict)
+{
+    fake_of(s)->rejected++;
+    fake_of(s)->verdict = verdict;
+    fake_end(fake_of(s), ADIT_ECANCELED);
+}
+
+static int fake_peek(const struct stream *s, adit_iov *iov, int iov_max)
+{
+    (void)s;
+    (void)iov;
+    (void)iov_max;
+    return ADIT_EAGAIN;
+}
+
+static void fake_move(struct stream *s, size_t len_bytes)
+{
+    (void)s;
+    (void)len_bytes;
+}
+
+static int fake_reserve(struct stream *s, adit_iov *iov, int iov_max)
+{
+    return fake_peek(s, iov, iov_max);
+}
+
+static int fake_shutdown(struct stream *s)
+{
+    (void)s;
+    return 0;
+}
+
+static void fake_close(struct stream *s)
+{
+    fake_of(s)->closed++;
+}
+
+static void fake_abort(struct stream *s)
+{
+    if (fake_of(s)->events & STREAM_CLOSED)
+        return;
+    fake_of(s)->aborted++;
+    fake_end(fake_of(s), ADIT_ECANCELED);
+}
+
+static void fake_settle(struct stream *s)
+{
+    fake_of(s)->settled++;
+}
+
+static int fake_why(const struct stream *s)
+{
+    return fake_of(s)->why;
+}
+
+static void fake_stat(const struct stream *s, adit_conn_info *out)
+{
+    (void)s;
+    *out = (adit_conn_info){.state = "FAKE"};
+}
+
+static void fake_free(struct stream *s)
+{
+    fake_of(s)->freed++;
+    flow_remove(&rig->net, &fake_of(s)->flow);
+}
+
+static const struct stream_ops fake_stream_ops = {
+    .name = "fake", .events = fake_events, .accept = fake_accept, .reject = fake_reject, .peek = fake_peek,
+    .consume = fake_move, .reserve = fake_reserve, .commit = fake_move, .shutdown = fake_shutdown,
+    .close = fake_close, .abort = fake_abort, .settle = fake_settle, .why = fake_why, .stat = fake_stat,
+    .free = fake_free,
+};
+
+static int fake_start(struct stack *s)
+{
+    (void)s;
+    return 0;
+}
+
+static struct stream *fake_stream(struct flow *f)
+{
+    return &LIST_ENTRY(f, struct fake, flow)->stream;
+}
+
+static void fake_set_now(struct stack *s, uint64_t now_ns)
+{
+    (void)s;
+    (void)now_ns;
+}
+
+static const struct stack_ops fake_stack = {
+    .name = "fake", .start = fake_start, .stream = fake_stream, .set_now = fake_set_now};
+
+/* ------------------------------------------------------------------------------------- the handler -- */
+
+static void on_event(adit_conn *c, unsigned ev, void *user)
+{
+    assert_ptr_equal(user, rig);
+    rig->events++;
+    rig->last_event = ev;
+    if (rig->abort_in_event)
+        adit_conn_abort(c);
+    assert_int_equal(rig->closeds, 0);
+}
+
+static void on_closed(adit_conn *c, int why, void *user)
+{
+    assert_ptr_equal(c, rig->conn);
+    assert_ptr_equal(user, rig);
+    rig->closeds++;
+    rig->closed_why = why;
+}
+
+static const adit_conn_ops conn_ops = {.size = sizeof(conn_ops), .event = on_event, .closed = on_closed};
+
+static void on_tcp(void *ctx, adit_conn *c)
+{
+    assert_ptr_equal(ctx, rig);
+    rig->conn = c;
+    rig->handed_over++;
+    adit_conn_set_ops(c, &conn_ops, rig);
+    if (rig->on_tcp)
+        rig->on_tcp(c);
+}
+
+static void on_listened(void *ctx, adit_conn *c)
+{
+    rig->listened += *(int *)ctx;
+    rig->conn = c;
+    adit_conn_set_ops(c, &conn_ops, rig);
+}
+
+/* ----------------------------------------------------------------------------------------- the rig -- */
+
+static bool rig_output(void *ctx, const struct packet_out *p)
+{
+    (void)ctx;
+    (void)p;
+    return true;
+}
+
+static void rig_random(void *ctx, void *buf, size_t len)
+{
+    (void)ctx;
+    memset(buf, 7, len);
+}
+
+static int rig_up(void **state)
+{
+    struct net_config config = {.mtu_bytes = 1500, .tcp_max = 8, .udp_max = 8};
+    struct net_env env = {.output = rig_output, .random = rig_random, .prepare = NULL};
+    struct loop_config loop_config = {0};
+    struct stack_config stack_config;
+
+    rig = calloc(1, sizeof(*rig));
+    *state = rig;
+    memory_init(&rig->memory, 1 << 20, NULL);
+    buf_pool_init(&rig->bufs, &rig->memory, 0);
+    assert_int_equal(net_init(&rig->net, &config, &env, &rig->memory, &rig->bufs, NULL, 0), 0);
+    assert_int_equal(loop_new(&rig->loop, &loop_config, NULL), 0);
+    stack_config = (struct stack_config){
+        .loop = rig->loop, .net = &rig->net, .handler = {.size = sizeof(adit_handler), .tcp = on_tcp},
+        .handler_ctx = rig, .dial_ns = 1000000000, .conns_max = 8, .mappings_max = 8};
+    return stack_init(&rig->stack, &fake_stack, &stack_config);
+}
+
+static int rig_down(void **state)
+{
+    (void)state;
+    stack_deinit(&rig->stack);
+    loop_free(rig->loop);
+    net_deinit(&rig->net);
+    buf_pool_deinit(&rig->bufs);
+    assert_int_equal(rig->memory.used_bytes, 0);
+    free(rig);
+    return 0;
+}
+
+/* A SYN has come. */
+static void rig_flow_arrives(void)
+{
+    struct flow_key key = {.client_port = 40000, .remote_port = 80, .proto = ADIT_PROTO_TCP};
+    const uint8_t client[4] = {10, 0, 0, 2}, remote[4] = {192, 0, 2, 1};
+
+    ip_map4(key.client, client);
+    ip_map4(key.remote, remote);
+    rig->fake.stream.ops = &fake_stream_ops;
+    rig->fake.events = STREAM_NEW;
+    assert_true(flow_insert(&rig->net.flows, &rig->fake.flow, &key, flow_hash(&rig->net.flows, &key)));
+    net_set_ready(&rig->net, &rig->fake.flow);
+}
+
+/* At most `max` flows are served; returns how many. */
+static int rig_serve(int max)
+{
+    struct flow *f;
+    int n = 0;
+
+    while (n < max && (f = net_next_ready(&rig->net)) != NULL) {
+        stack_serve(&rig->stack, f);
+        n++;
+    }
+    stack_settle(&rig->stack);
+    return n;
+}
+
+static void rig_client_resets(void)
+{
+    fake_end(&rig->fake, ADIT_ERESET);
+    rig_serve(10);
+}
+
+static void rig_gone(int why)
+{
+    assert_int_equal(rig->closeds, 1);
+    assert_int_equal(rig->closed_why, why);
+    assert_int_equal(rig->fake.freed, 1);
+    assert_true(stack_is_empty(&rig->stack));
+}
+
+/* ----------------------------------------------------------------------------------------- the tests -- */
+
+static void a_flow_is_handed_over_once_and_its_closed_comes_once(void **state)
+{
+    (void)state;
+    rig_flow_arrives();
+    assert_int_equal(rig_serve(10), 1);
+    net_set_ready(&rig->net, &rig->fake.flow);
+    rig_serve(10);
+    assert_int_equal(rig->handed_over, 1);
+    assert_int_equal(adit_conn_flow(rig->conn)->dst.addr.port, 80);
+    assert_string_equal(adit_conn_stack(rig->conn), "fake");
+    rig_client_resets();
+    rig_gone(ADIT_ERESET);
+}
+
+static void accept_answers_a_pending_flow_and_no_other(void **state)
+{
+    (void)state;
+    rig_flow_arrives();
+    rig_serve(10);
+    assert_int_equal(adit_conn_accept(rig->conn), 0);
+    assert_int_equal(adit_conn_accept(rig->conn), ADIT_ESTATE);
+    assert_int_equal(rig->fake.accepted, 1);
+    rig_client_resets();
+    rig_gone(ADIT_ERESET);
+}
+
+static void reject_in_the_handler(adit_conn *c)
+{
+    adit_conn_reject(c, ADIT_UNREACH_NET);
+    adit_conn_reject(c, ADIT_RESET);
+    assert_int_equal(rig->closeds, 0);
+}
+
+static void reject_carries_its_verdict_and_closed_comes_after_the_call(void **state)
+{
+    (void)state;
+    rig->on_tcp = reject_in_the_handler;
+    rig_flow_arrives();
+    rig_serve(10);
+    assert_int_equal(rig->fake.rejected, 1);
+    assert_int_equal(rig->fake.verdict, ADIT_UNREACH_NET);
+    rig_gone(ADIT_ECANCELED);
+}
+
+static void reject_after_the_accept_is_an_abort(void **state)
+{
+    (void)state;
+    rig_flow_arrives();
+    rig_serve(10);
+    adit_conn_accept(rig->conn);
+    adit_conn_reject(rig->conn, ADIT_UNREACH_HOST);
+    assert_int_equal(rig->fake.rejected, 0);
+    assert_int_equal(rig->fake.aborted, 1);
+    rig_serve(10);
+    rig_gone(ADIT_ECANCELED);
+}
+
+static void only_what_is_wanted_is_told_and_again_while_it_lasts(void **state)
+{
+    (void)state;
+    rig_flow_arrives();
+    rig_serve(10);
+    adit_conn_accept(rig->conn);
+    rig->fake.events = STREAM_OPEN | STREAM_READ | STREAM_WRITE;
+    net_set_ready(&rig->net, &rig->fake.flow);
+    rig_serve(10);
+    assert_int_equal(rig->events, 0);
+    adit_conn_want(rig->conn, ADIT_READ);
+    assert_int_equal(rig_serve(3), 3);
+    assert_int_equal(rig->events, 3);
+    assert_int_equal(rig->last_event, ADIT_READ);
+    adit_conn_want(rig->conn, 0);
+    rig_serve(10);
+    assert_int_equal(rig->events, 3);
+    rig_client_resets();
+    rig_gone(ADIT_ERESET);
+}
+
+static void an_abort_inside_its_own_event_is_the_last_event(void **state)
+{
+    (void)state;
+    rig_flow_arrives();
+    rig_serve(10);
+    adit_conn_accept(rig->conn);
+    rig->fake.events = STREAM_OPEN | STREAM_READ;
+    rig->abort_in_event = true;
+    adit_conn_want(rig->conn, ADIT_READ);
+    rig_serve(10);
+    assert_int_equal(rig->events, 1);
+    rig_gone(ADIT_ECANCELED);
+}
+
+static void nothing_is_read_or_written_after_close_but_abort_still_works(void **state)
+{
+    adit_iov iov;
+    char octet = 0;
+
+    (void)state;
+    rig_flow_arrives();
+    rig_serve(10);
+    adit_conn_accept(rig->conn);
+    adit_conn_close(rig->conn);
+    adit_conn_close(rig->conn);
+    assert_int_equal(rig->fake.closed, 1);
+    assert_int_equal(adit_conn_peek(rig->conn, &iov, 1), ADIT_ECLOSED);
+    assert_int_equal(adit_conn_recv(rig->conn, &octet, 1), ADIT_ECLOSED);
+    assert_int_equal(adit_conn_send(rig->conn, &octet, 1), ADIT_ECLOSED);
+    assert_int_equal(adit_conn_shutdown(rig->conn), ADIT_ECLOSED);
+    assert_int_equal(adit_conn_accept(rig->conn), ADIT_ESTATE);
+    rig->fake.events |= STREAM_READ | STREAM_OPEN;
+    adit_conn_want(rig->conn, ADIT_READ);
+    rig_serve(10);
+    assert_int_equal(rig->events, 0);
+    adit_conn_abort(rig->conn);
+    assert_int_equal(rig->fake.aborted, 1);
+    rig_serve(10);
+    rig_gone(ADIT_ECANCELED);
+}
+
+static void on_dialled(adit_conn *c, int err, adit_socket s, void *user)
+{
+    (void)c;
+    (void)s;
+    (void)user;
+    rig->dials++;
+    rig->dial_err = err;
+}
+
+/* A TCP listener on the loopback. */
+static int listener_open(adit_dest *at)
+{
+    struct sockaddr_storage ss;
+    int len, s = socket(AF_INET, SOCK_STREAM, 0);
+    socklen_t got = sizeof(ss);
+
+    *at = (adit_dest){0};
+    assert_int_equal(adit_addr_parse(&at->addr, "127.0.0.1"), 0);
+    assert_int_equal(adit_addr_to_sockaddr(&at->addr, &ss, &len), 0);
+    assert_int_equal(bind(s, (struct sockaddr *)&ss, (socklen_t)len), 0);
+    assert_int_equal(listen(s, 4), 0);
+    assert_int_equal(getsockname(s, (struct sockaddr *)&ss, &got), 0);
+    assert_int_equal(adit_addr_from_sockaddr(&at->addr, &ss), 0);
+    return s;
+}
+
+static void a_client_that_leaves_takes_its_dial_with_it(void **state)
+{
+    adit_dest to;
+    int listener = listener_open(&to);
+
+    (void)state;
+    rig_flow_arrives();
+    rig_serve(10);
+    assert_int_equal(adit_conn_dial(rig->conn, &to, on_dialled), 0);
+    assert_int_equal(adit_conn_dial(rig->conn, &to, on_dialled), ADIT_ESTATE);
+    rig_client_resets();
+    rig_gone(ADIT_ERESET);
+    for (int i = 0; i < 3; i++) {
+        usleep(2000);
+        adit_loop_dispatch(rig->loop);
+    }
+    assert_int_equal(rig->dials, 0);
+    close(listener);
+}
+
+static void a_dialled_socket_is_closed_with_its_flow(void **state)
+{
+    adit_dest to;
+    int listener = listener_open(&to), upstream;
+    char octet;
+
+    (void)state;
+    rig_flow_arrives();
+    rig_serve(10);
+    assert_int_equal(adit_conn_dial(rig->conn, &to, on_dialled), 0);
+    for (int i = 0; i < 1000 && rig->dials == 0; i++) {
+        usleep(1000);
+        adit_loop_dispatch(rig->loop);
+    }
+    assert_int_equal(rig->dials, 1);
+    assert_int_equal(rig->dial_err, 0);
+    upstream = accept(listener, NULL, NULL);
+    assert_true(upstream >= 0);
+    rig_client_resets();
+    rig_gone(ADIT_ERESET);
+    assert_true(read(upstream, &octet, 1) <= 0);
+    close(upstream);
+    close(listener);
+}
+
+static void a_second_socket_is_refused_and_closed(void **state)
+{
+    int a[2], b[2];
+    char octet;
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, a), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, b), 0);
+    rig_flow_arrives();
+    rig_serve(10);
+    assert_int_equal(adit_conn_relay(rig->conn, a[0]), 0);
+    assert_int_equal(rig->fake.accepted, 1);
+    assert_int_equal(adit_conn_relay(rig->conn, b[0]), ADIT_ESTATE);
+    assert_int_equal(read(b[1], &octet, 1), 0);
+    rig_client_resets();
+    rig_gone(ADIT_ERESET);
+    assert_true(read(a[1], &octet, 1) == 0);
+    close(a[1]);
+    close(b[1]);
+}
+
+static void take_fd_is_a_socket_and_no_callback_any_more(void **state)
+{
+    adit_socket s;
+    char octet;
+
+    (void)state;
+    rig_flow_arrives();
+    rig_serve(10);
+    assert_int_equal(adit_conn_take_fd(rig->conn, &s), 0);
+    assert_true(s >= 0);
+    rig_client_resets();
+    assert_int_equal(rig->closeds, 0);
+    assert_int_equal(rig->fake.freed, 1);
+    assert_true(stack_is_empty(&rig->stack));
+    assert_int_equal(read(s, &octet, 1), 0);
+    close(s);
+}
+
+static void stop_ends_every_flow_as_canceled_and_refuses_new_ones(void **state)
+{
+    (void)state;
+    rig_flow_arrives();
+    rig_serve(10);
+    adit_conn_accept(rig->conn);
+    stack_stop(&rig->stack);
+    assert_int_equal(rig->closeds, 0);
+    rig_serve(10);
+    rig_gone(ADIT_ECANCELED);
+    rig->fake = (struct fake){0};
+    rig_flow_arrives();
+    rig_serve(10);
+    assert_int_equal(rig->handed_over, 1);
+    assert_int_equal(rig->fake.rejected, 1);
+    assert_int_equal(rig->fake.freed, 1);
+}
+
+static void a_flow_without_memory_for_it_is_refused(void **state)
+{
+    (void)state;
+    rig->stack.conn_pool.used_max = 0;
+    rig_flow_arrives();
+    rig_serve(10);
+    assert_int_equal(rig->handed_over, 0);
+    assert_int_equal(rig->fake.rejected, 1);
+    assert_int_equal(rig->fake.verdict, ADIT_RESET);
+    assert_int_equal(rig->fake.freed, 1);
+}
+
+static void a_listener_gets_the_flow_and_the_most_particular_one_wins(void **state)
+{
+    adit_addr at = {.port = 80}, exact;
+    int any = 1, particular = 100;
+
+    (void)state;
+    assert_int_equal(adit_addr_parse(&exact, "192.0.2.1:80"), 0);
+    assert_int_equal(stack_listen(&rig->stack, &at, on_listened, &any), 0);
+    assert_int_equal(stack_listen(&rig->stack, &at, on_listened, &any), ADIT_EEXIST);
+    assert_int_equal(stack_listen(&rig->stack, &exact, on_listened, &particular), 0);
+    at.port = 0;
+    assert_int_equal(stack_listen(&rig->stack, &at, on_listened, &any), ADIT_EINVAL);
+    rig_flow_arrives();
+    rig_serve(10);
+    assert_int_equal(rig->handed_over, 0);
+    assert_int_equal(rig->listened, 100);
+    rig_client_resets();
+    rig_gone(ADIT_ERESET);
+}
+
+static void the_verdict_for_an_error_is_what_the_network_would_have_said(void **state)
+{
+    (void)state;
+    assert_int_equal(adit_verdict_for(ADIT_EREFUSED), ADIT_RESET);
+    assert_int_equal(adit_verdict_for(ADIT_ENETUNREACH), ADIT_UNREACH_NET);
+    assert_int_equal(adit_verdict_for(ADIT_EHOSTUNREACH), ADIT_UNREACH_HOST);
+    assert_int_equal(adit_verdict_for(ADIT_ETIMEDOUT), ADIT_UNREACH_HOST);
+    assert_int_equal(adit_verdict_for(ADIT_EPERM), ADIT_UNREACH_ADMIN);
+    assert_int_equal(adit_verdict_for(-12345), ADIT_RESET);
+}
+
+static void a_stack_is_chosen_by_name_or_refused_with_a_hint(void **state)
+{
+    const struct stack_ops *ops;
+    adit_error err = {0};
+
+    (void)state;
+#ifdef ADIT_USERSPACE
+    assert_int_equal(stack_choose(&ops, "", false, &err), 0);
+    assert_string_equal(ops->name, "userspace");
+    assert_int_equal(stack_choose(&ops, "gvisor", true, &err), 0);
+    assert_string_equal(ops->name, "userspace");
+#else
+    assert_int_equal(stack_choose(&ops, "", false, &err), ADIT_ENOTBUILT);
+    err = (adit_error){0};
+    assert_int_equal(stack_choose(&ops, "userspace", false, &err), ADIT_ENOTBUILT);
+    assert_true(err.hint[0] != '\0');
+    err = (adit_error){0};
+#endif
+    assert_int_equal(stack_choose(&ops, "system", false, &err), ADIT_ENOTBUILT);
+    assert_true(err.hint[0] != '\0');
+    err = (adit_error){0};
+    assert_int_equal(stack_choose(&ops, "mixed", true, &err), ADIT_EINVAL);
+    err = (adit_error){0};
+    assert_int_equal(stack_choose(&ops, "lwip", false, &err), ADIT_EINVAL);
+    assert_null(ops);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, rig_up, rig_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(a_flow_is_handed_over_once_and_its_closed_comes_once),
+        T(accept_answers_a_pending_flow_and_no_other),
+        T(reject_carries_its_verdict_and_closed_comes_after_the_call),
+        T(reject_after_the_accept_is_an_abort),
+        T(only_what_is_wanted_is_told_and_again_while_it_lasts),
+        T(an_abort_inside_its_own_event_is_the_last_event),
+        T(nothing_is_read_or_written_after_close_but_abort_still_works),
+        T(a_client_that_leaves_takes_its_dial_with_it),
+        T(a_dialled_socket_is_closed_with_its_flow),
+        T(a_second_socket_is_refused_and_closed),
+        T(take_fd_is_a_socket_and_no_callback_any_more),
+        T(stop_ends_every_flow_as_canceled_and_refuses_new_ones),
+        T(a_flow_without_memory_for_it_is_refused),
+        T(a_listener_gets_the_flow_and_the_most_particular_one_wins),
+        cmocka_unit_test(the_verdict_for_an_error_is_what_the_network_would_have_said),
+        cmocka_unit_test(a_stack_is_chosen_by_name_or_refused_with_a_hint),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
