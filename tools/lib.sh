@@ -55,6 +55,23 @@ configure()
     fi
 }
 
+# run_tests DIR [OPTION OF MESON TEST...]: the last line is `N passed, N failed`.
+run_tests()
+{
+    local dir=$1 fixed=()
+    shift
+    # Some kernels place memory where gcc's sanitizer wants its own; where it is allowed, nothing is placed at random.
+    ! setarch -R true 2>/dev/null || fixed=(setarch -R)
+    rm -f "$dir/meson-logs/testlog.json"
+    "${fixed[@]}" meson test -C "$dir" --print-errorlogs "$@" || true
+    if [ -f "$dir/meson-logs/testlog.json" ]; then
+        "$root/tools/count-tests" "$dir/meson-logs/testlog.json"
+    else
+        echo "0 passed, 1 failed"
+        return 1
+    fi
+}
+
 # give_back DIR: what root built under sudo belongs to whoever called sudo.
 give_back()
 {
