@@ -12,6 +12,6 @@ enum drop {
     DROP_COUNT
 };
 
-/* NULL for anything that is not a reason. */
+/* The counter's name and the sentence; "none" for DROP_NONE, NULL beyond the last reason. */
 const char *drop_name(unsigned why);
 const char *drop_text(unsigned why);

@@ -22,7 +22,8 @@ enum icmp_kind {
     ICMP_TTL_EXCEEDED,
     ICMP_REASSEMBLY_EXCEEDED,
     ICMP_PARAMETER,
-    ICMP_OTHER,            /* something else: redirects, router and neighbour discovery, timestamps ... */
+    ICMP_OTHER, /* something else: redirects, router and neighbour discovery, codes that no RFC gives ... Some of these are
+                   errors too, so nothing of this kind is ever to be answered. */
 };
 
 struct icmp_message {
@@ -35,12 +36,16 @@ struct icmp_message {
     uint32_t data_bytes;
 };
 
-/* `data`: the ICMP header and what follows. Verifies the checksum where check_sum. */
+/* `data`: the ICMP header and what follows. Verifies the checksum where check_sum. The family is that of
+ * ip->version. A code without a kind of its own gets the kind of the same effect (every prohibition is ADMIN). Every
+ * member of *m is set. */
 enum drop icmp_parse(struct icmp_message *m, const struct ip_header *ip, const uint8_t *data, size_t len_bytes,
                      bool check_sum);
-/* Writes the 8-octet header for m->kind in the family of ip, with the checksum over `m->data` included (pseudo-header
- * of `ip` for v6). */
+/* Writes the 8-octet header for m->kind in the family of ip->src, with the checksum over `m->data` included (pseudo-header
+ * of `ip` for v6). Type and code are those of the kind, but m->code for ICMP_PARAMETER, and both m->type and m->code for
+ * ICMP_OTHER. A v4 MTU beyond 65535 is written as 65535. */
 void icmp_emit(uint8_t *out, const struct ip_header *ip, const struct icmp_message *m);
 /* How much of a packet an error about it quotes: at most 576 octets in all for v4 (RFC 1812 4.3.2.3), 1280 for v6. */
 size_t icmp_quote_bytes(uint8_t version, size_t packet_bytes);
+/* Everything but echo and ICMP_OTHER. */
 bool icmp_is_error(enum icmp_kind kind);

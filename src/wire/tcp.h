@@ -48,12 +48,16 @@ static inline uint32_t tcp_segment_span(const struct tcp_segment *s)
 }
 
 /* `data`: the TCP header and all that follows it. Options that are malformed (length 0 or 1, beyond the header) are
- * DROP_TCP_OPTIONS; unknown ones are skipped; MSS, window scale (at most 14) and SACK-permitted are taken from SYNs
- * only; SACK blocks with from == to are left out. Flags that cannot be are DROP_TCP_FLAGS. No checksum is looked at. */
+ * DROP_TCP_OPTIONS; unknown ones, and known ones of another length than theirs, are skipped. MSS (an MSS of 0 is none),
+ * window scale (a greater one than 14 is 14) and SACK-permitted are taken from SYNs only, SACK blocks from others only; of
+ * these those with from == to are left out. Of an option given twice the last counts. Flags that cannot be (neither FIN, SYN,
+ * RST, PSH, ACK nor URG; SYN with FIN or RST) and port 0 are DROP_TCP_FLAGS. No checksum is looked at. Every member
+ * of *s is set; gso_bytes to 0. */
 enum drop tcp_parse(struct tcp_segment *s, const uint8_t *data, size_t len_bytes);
 
 /* Writes header and options (in the order MSS, SACK-permitted, timestamps, window scale, SACK blocks as room permits),
- * padded with NOPs to four octets, checksum field 0. `out`: 60 octets. Returns the header's length. */
+ * each padded in front with NOPs to four octets as Linux does (which has a fast path for NOP, NOP, timestamps), checksum
+ * and urgent pointer 0. `out`: 60 octets. Returns the header's length. */
 size_t tcp_emit(uint8_t *out, const struct tcp_segment *s);
 /* The length that tcp_emit() would return. */
 size_t tcp_emit_bytes(const struct tcp_segment *s);

@@ -12,7 +12,7 @@ struct udp_header {
     uint16_t len_bytes;  /* of header and payload; in a train: as the kernel wrote it, not used */
     uint16_t checksum;   /* as on the wire; 0: none */
     const uint8_t *data; /* payload */
-    uint32_t data_bytes;
+    uint32_t data_bytes; /* may end before the IP payload does; the checksum is over the datagram alone */
 };
 
 /* `gso_bytes` > 0: a train, whose length field may be that of the whole or of one datagram and is not checked. Port 0 as
