@@ -75,5 +75,5 @@ run_tests()
 # give_back DIR: what root built under sudo belongs to whoever called sudo.
 give_back()
 {
-    [ -z "${SUDO_UID:-}" ] || chown -R "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" "$1"
+    [ -z "${SUDO_UID:-}" ] || [ ! -e "$1" ] || chown -R "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" "$1"
 }
