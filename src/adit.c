@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "instance.h"
 #include "options.h"
-#include "sock/dial.h"
 #include "sock/sock.h"
 
 static void *instance_alloc(const adit_allocator *alloc)
@@ -233,17 +232,4 @@ int adit_stack_dial(adit *a, const adit_addr *from, const adit_addr *to, const a
 int adit_stack_listen(adit *a, const adit_addr *at, void (*fn)(void *ctx, adit_conn *c), void *ctx)
 {
     return stack_listen(&a->worker.stack, at, fn, ctx);
-}
-
-/* adit_dial is the name under which the host knows a struct dial. */
-adit_dial *adit_dial_start(adit *a, adit_loop *l, int proto, const adit_dest *to, adit_dial_fn fn, void *arg)
-{
-    return (adit_dial *)(void *)dial_start(l, &a->worker.stack.config.sockets, proto, to, 0,
-                                           a->options.dial_ms * 1000000ull, fn, arg);
-}
-
-void adit_dial_cancel(adit_dial *d)
-{
-    if (d)
-        dial_cancel((struct dial *)(void *)d);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* adit/loop.h: the loop that a worker runs: posting to it, timers, and watching sockets that belong to no
  * single flow. Every object lives on one loop; its functions are called there only. adit_post() alone may
- * be called from anywhere. */
+ * be called from anywhere. Timers, watches and dials that are left when the instance is freed are released then; their
+ * functions are not called any more, and sockets under a watch stay yours. */
 #ifndef ADIT_LOOP_H
 #define ADIT_LOOP_H
 #include "base.h"

@@ -76,6 +76,22 @@ void loop_task_stop(struct loop_task *t)
     list_remove(&t->node);
 }
 
+void loop_keep_leftover(struct adit_loop *l, struct loop_leftover *o)
+{
+    list_push_back(&l->leftovers, &o->node);
+}
+
+static void loop_release_leftovers(struct adit_loop *l)
+{
+    struct list *node;
+
+    while ((node = list_pop_front(&l->leftovers))) {
+        struct loop_leftover *o = LIST_ENTRY(node, struct loop_leftover, node);
+
+        o->release(o);
+    }
+}
+
 void *loop_scratch(struct adit_loop *l)
 {
     if (!l->scratch)
@@ -404,6 +420,7 @@ int loop_new(struct adit_loop **out, const struct loop_config *c, adit_error *er
     l->posts_end = &l->posts;
     l->is_fresh = true;
     list_init(&l->tasks);
+    list_init(&l->leftovers);
     l->now_ns = loop_clock_ns(l);
     wheel_init(&l->wheel, l->now_ns);
     rc = ready_open(&l->ready);
@@ -443,6 +460,7 @@ void loop_free(struct adit_loop *l)
     l->is_closing = true;
     uv_mutex_unlock(&l->lock);
     loop_run_posts(l);
+    loop_release_leftovers(l);
     loop_close_uv(l);
     assert(list_is_empty(&l->tasks) && l->wheel.count == 0);
     uv_mutex_destroy(&l->lock);

@@ -37,7 +37,7 @@ struct loop_config {
 
 /* struct adit_loop itself is defined in loop_private.h (it holds libuv handles). */
 int loop_new(struct adit_loop **out, const struct loop_config *c, adit_error *err);
-/* Runs what was posted, then frees it. Watches, timers and dials must be gone. Waits for a name resolution that the
+/* Runs what was posted, then frees it. Watches, timers and dials must be gone, but for leftovers. Waits for a name resolution that the
  * system is in the middle of and cannot be told to give up. NULL is allowed. */
 void loop_free(struct adit_loop *l);
 uint64_t loop_now_ns(const struct adit_loop *l); /* of this iteration; cheap */
@@ -89,6 +89,13 @@ struct loop_timer {
 void loop_timer_init(struct loop_timer *t, void (*fn)(struct loop_timer *t));
 void loop_timer_set(struct adit_loop *l, struct loop_timer *t, uint64_t deadline_ns); /* WHEEL_NEVER stops it */
 void loop_timer_stop(struct adit_loop *l, struct loop_timer *t);
+
+/* What a host made through adit/loop.h and left behind is released with the loop. */
+struct loop_leftover {
+    struct list node;
+    void (*release)(struct loop_leftover *o);
+};
+void loop_keep_leftover(struct adit_loop *l, struct loop_leftover *o); /* list_remove(&o->node) undoes it */
 
 /* Memory for the length of one callback that does not call another user of it: batches of datagrams. NULL: none left. */
 enum { LOOP_SCRATCH_BYTES = 1152 * 1024 };

@@ -32,7 +32,7 @@ struct adit_loop {
     uint32_t slots_count, slots_free; /* slots_free: first free slot, or LOOP_NO_SLOT */
     struct ready_event events[LOOP_EVENTS_MAX];
 
-    struct list tasks;
+    struct list tasks, leftovers;
     struct wheel wheel;
     uint64_t now_ns;
     void *scratch;

@@ -4,6 +4,7 @@
 #include "sock/loop.h"
 
 struct adit_timer {
+    struct loop_leftover leftover;
     struct loop_timer timer;
     struct adit_loop *loop;
     void (*fn)(void *arg);
@@ -11,6 +12,7 @@ struct adit_timer {
 };
 
 struct adit_watch {
+    struct loop_leftover leftover;
     struct watch watch;
     adit_watch_fn fn;
     void *arg;
@@ -22,8 +24,14 @@ static void timer_expire(struct loop_timer *lt)
     void (*fn)(void *arg) = t->fn;
     void *arg = t->arg;
 
+    list_remove(&t->leftover.node);
     free(t);
     fn(arg);
+}
+
+static void timer_release(struct loop_leftover *o)
+{
+    adit_timer_stop(LIST_ENTRY(o, struct adit_timer, leftover));
 }
 
 adit_timer *adit_timer_start(adit_loop *l, uint64_t ms, void (*fn)(void *arg), void *arg)
@@ -36,6 +44,8 @@ adit_timer *adit_timer_start(adit_loop *l, uint64_t ms, void (*fn)(void *arg), v
     t->loop = l;
     t->fn = fn;
     t->arg = arg;
+    t->leftover.release = timer_release;
+    loop_keep_leftover(l, &t->leftover);
     loop_timer_init(&t->timer, timer_expire);
     /* Beyond what 64 bits of nanoseconds hold, 584 years, "never" is the same. */
     loop_timer_set(l, &t->timer,
@@ -48,6 +58,7 @@ void adit_timer_stop(adit_timer *t)
     if (!t)
         return;
     loop_timer_stop(t->loop, &t->timer);
+    list_remove(&t->leftover.node);
     free(t);
 }
 
@@ -58,6 +69,11 @@ static void watch_ready(struct watch *lw, unsigned events)
     events &= lw->events;
     if (events)
         w->fn(w->arg, lw->fd, events);
+}
+
+static void watch_release(struct loop_leftover *o)
+{
+    adit_watch_stop(LIST_ENTRY(o, struct adit_watch, leftover));
 }
 
 adit_watch *adit_watch_start(adit_loop *l, adit_socket s, unsigned ev, adit_watch_fn fn, void *arg)
@@ -72,6 +88,8 @@ adit_watch *adit_watch_start(adit_loop *l, adit_socket s, unsigned ev, adit_watc
         free(w);
         return NULL;
     }
+    w->leftover.release = watch_release;
+    loop_keep_leftover(l, &w->leftover);
     return w;
 }
 
@@ -83,5 +101,6 @@ void adit_watch_set(adit_watch *w, unsigned ev)
 void adit_watch_stop(adit_watch *w)
 {
     watch_remove(&w->watch);
+    list_remove(&w->leftover.node);
     free(w);
 }

@@ -21,6 +21,7 @@ struct fake {
 
 struct rig {
     struct memory memory;
+    struct log log;
     struct buf_pool bufs;
     struct net net;
     struct stack stack;
@@ -218,7 +219,7 @@ static int rig_up(void **state)
     *state = rig;
     memory_init(&rig->memory, 1 << 20, NULL);
     buf_pool_init(&rig->bufs, &rig->memory, 0);
-    assert_int_equal(net_init(&rig->net, &config, &env, &rig->memory, &rig->bufs, NULL, 0), 0);
+    assert_int_equal(net_init(&rig->net, &config, &env, &rig->memory, &rig->bufs, &rig->log, 0), 0);
     assert_int_equal(loop_new(&rig->loop, &loop_config, NULL), 0);
     stack_config = (struct stack_config){
         .loop = rig->loop, .net = &rig->net, .handler = {.size = sizeof(adit_handler), .tcp = on_tcp},

@@ -653,6 +653,44 @@ static void counters_are_read_from_another_thread_soon_after(void **state)
     assert_int_equal(sent, 1);
 }
 
+static void never(void *arg)
+{
+    (void)arg;
+    fail_msg("%s", "called after the end");
+}
+
+static void never_ready(void *arg, adit_socket s, unsigned ev)
+{
+    (void)s;
+    (void)ev;
+    never(arg);
+}
+
+static void never_dialled(void *arg, int err, adit_socket s)
+{
+    (void)err;
+    (void)s;
+    never(arg);
+}
+
+static void what_a_host_left_running_ends_with_the_instance(void **state)
+{
+    struct pair *p = *state;
+    adit_loop *b = adit_main_loop(p->b);
+    adit_dest to = {0};
+    int fds[2];
+
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(adit_addr_parse(&to.addr, "127.0.0.1:9"), 0);
+    assert_non_null(adit_timer_start(b, 3600 * 1000, never, p));
+    assert_non_null(adit_watch_start(b, fds[0], ADIT_READ, never_ready, p));
+    assert_non_null(adit_dial_start(p->b, b, ADIT_PROTO_TCP, &to, never_dialled, p));
+    adit_free(p->b);
+    p->b = NULL;
+    assert_int_equal(close(fds[0]), 0);
+    assert_int_equal(close(fds[1]), 0);
+}
+
 static void a_run_that_was_stopped_before_it_began_returns(void **state)
 {
     struct pair *p = *state;
@@ -704,6 +742,7 @@ int main(void)
         T(an_idle_instance_has_no_timeout),
         T(an_instance_stops_from_its_own_callback_and_from_another_thread),
         T(counters_are_read_from_another_thread_soon_after),
+        T(what_a_host_left_running_ends_with_the_instance),
         T(a_run_that_was_stopped_before_it_began_returns),
         T(what_cannot_be_made_says_why_and_leaves_nothing),
     };
