@@ -114,6 +114,18 @@ static int dns_prepare(struct exec_dns *d, const struct exec_args *args, struct 
     return 0;
 }
 
+/* Anybody on this machine may read our arguments. */
+static void password_hide(const char *url)
+{
+    char *user = strstr(url, "://");
+    char *host = user ? strrchr(user, '@') : NULL;
+    char *colon = user ? strchr(user + 3, ':') : NULL;
+    if (!host || !colon)
+        return;
+    for (char *c = colon + 1; c < host; c++)
+        *c = 'x';
+}
+
 /* In the child, without capabilities. */
 static int command_execute(void *ctx)
 {
@@ -167,6 +179,7 @@ static int exec_command(const struct exec_args *args, char **argv, const sigset_
     bool ok = dns_prepare(&dns, args, &why) == 0;
     outside.aliases_count = dns.aliases_count;
     ok = ok && tunnel_init(&tunnel, &outside, &why) == 0;
+    password_hide(args->via);
     ok = ok && exec_start(&sandbox, &tunnel, &inside, &why) == 0;
     if (ok) {
         status = job_wait(sandbox.pid);
