@@ -30,7 +30,8 @@ struct device_ops {
     const char *name; /* "tun", "fd", "external", "pcap", "fault" */
     int (*recv)(struct device *d, struct packet *p, int n, uint64_t now_ns); /* count, or a negative code */
     int (*send)(struct device *d, const struct packet_out *p, uint64_t now_ns); /* 0, or a negative code */
-    /* A wrapper that holds packets back: sends what is due, and says when it is next due. NULL: holds nothing. */
+    /* A wrapper that holds packets back: sends what is due, and says when something is next due, in either direction:
+     * what is due on the way in is given by recv, which is to be called then too. NULL: holds nothing. */
     void (*expire)(struct device *d, uint64_t now_ns);
     uint64_t (*next_ns)(const struct device *d);
     void (*close)(struct device *d); /* frees it, with all that it wraps */
@@ -40,6 +41,7 @@ struct device {
     const struct device_ops *ops;
     struct buf_pool *bufs;
     const struct log *log;
+    struct device *inner;    /* what a wrapper wraps; NULL: none */
     adit_socket fd;          /* readable when recv has something; ADIT_NO_SOCKET: the owner is told otherwise */
     uint32_t mtu_bytes;
     bool tso, uso;           /* takes TCP super-segments, UDP trains without splitting them here */

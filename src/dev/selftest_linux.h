@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: MIT */
+/* selftest_linux: does the kernel do with super-segments what it says? Asked of the live device, before traffic. */
+#pragma once
+#include <stdint.h>
+#include "dev/netlink_linux.h"
+
+/* fd: a TUN that is up and has the address `own`; called in its network namespace. takes: what to try, VNET_*.
+ * Returns those of them that failed. Lasts about 50 ms where a firewall eats the answers, else much less than one. */
+unsigned selftest_run(int fd, const struct netlink_prefix *own, unsigned takes);
