@@ -82,14 +82,16 @@ int adit_get_stats(adit *a, adit_stats *s)
     size_t size = s->size;
     adit_stats all;
 
-    if (size < sizeof(size) || size > sizeof(all))
+    if (size < sizeof(size))
         return ADIT_EINVAL;
     uv_mutex_lock(&r->mutex);
     all = r->stats;
     uv_mutex_unlock(&r->mutex);
     if (loop_is_own_thread(a->worker.loop))
         stats_collect(&a->worker, &all);
-    memcpy(s, &all, size);
+    /* A host of a newer header finds zeros in what this library does not count. */
+    memset(s, 0, size);
+    memcpy(s, &all, size < sizeof(all) ? size : sizeof(all));
     s->size = size;
     return 0;
 }
