@@ -8,11 +8,13 @@
 #include "sock/loop.h"
 #include "sock/sock.h"
 
+enum { PING_SOCKETS_MAX = 1024 };
+
 struct ping;
 
-/* idle_ns: how long a socket waits for replies. */
+/* idle_ns: how long a socket waits for replies. c and net are borrowed until ping_free(). NULL: no memory. */
 struct ping *ping_new(struct adit_loop *l, const struct sock_config *c, struct net *net, uint64_t idle_ns);
 /* Sends it on. 0, or a code: ADIT_EPERM (no kind of socket allowed), ADIT_ELIMIT, ... */
 int ping_request(struct ping *p, const struct flow_key *key, const adit_addr *real, const struct icmp_message *m, uint8_t ttl,
                  uint32_t mark);
-void ping_free(struct ping *p);
+void ping_free(struct ping *p); /* NULL is allowed */

@@ -5,7 +5,8 @@
  *   down: recvmmsg with UDP_GRO -> udp_send as a train
  *
  * Errors of the socket (IP_RECVERR: refused, unreachable, too big) go back to the client as ICMP about the remote
- * concerned. Where the kernel or the path refuses UDP_SEGMENT the train is split, and the socket remembers. */
+ * concerned. Where the kernel or the path refuses UDP_SEGMENT the train is split, and the socket remembers. What a full
+ * socket does not take is dropped and counted (DROP_UDP_UPSTREAM), as a router's queue would. */
 #pragma once
 #include "net/udp.h"
 #include "sock/loop.h"
@@ -13,6 +14,7 @@
 
 struct udp_relay;
 
+/* c and u are borrowed until udp_relay_free(), which comes before udp_free(). */
 struct udp_relay *udp_relay_new(struct adit_loop *l, const struct sock_config *c, struct udp *u); /* NULL: no memory */
 void udp_relay_ready(struct udp_relay *r); /* datagrams wait */
-void udp_relay_free(struct udp_relay *r);
+void udp_relay_free(struct udp_relay *r);  /* NULL is allowed */
