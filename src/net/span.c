@@ -282,13 +282,15 @@ void span_clear(struct span_queue *q, struct pool *spans)
 struct span_place span_advance(const struct span_queue *q, struct span_place at, uint32_t len_bytes)
 {
     at = span_place_or_front(q, at);
-    while (at.span && len_bytes > span_left(at)) {
+    /* The end of a span that has a successor is the successor's front: a place may not depend on octets before it. */
+    while (at.span && at.span->next && len_bytes >= span_left(at)) {
         len_bytes -= span_left(at);
         at.span = at.span->next;
-        assert(at.span);
         at.octet = at.span->data;
     }
-    if (at.span)
+    if (at.span) {
+        assert(len_bytes <= span_left(at));
         at.octet += len_bytes;
+    }
     return at;
 }

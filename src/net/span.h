@@ -29,8 +29,8 @@ struct span_queue {
     uint32_t settled_bytes; /* of the front, looked at by span_settle() before */
 };
 
-/* A place in a queue: an octet of `span`, or its end. NULL span: the front of the queue. It stays valid while octets in front
- * of it are consumed and others are appended. */
+/* A place in a queue: an octet of `span`, or the end of the last span. NULL span: the front of the queue. It stays valid while
+ * octets in front of it are consumed (all of them: then it is the front again) and others are appended. */
 struct span_place {
     struct span *span;
     uint8_t *octet;
