@@ -37,8 +37,8 @@ struct loop_config {
 
 /* struct adit_loop itself is defined in loop_private.h (it holds libuv handles). */
 int loop_new(struct adit_loop **out, const struct loop_config *c, adit_error *err);
-/* Runs what was posted, then frees it. Watches, timers and dials must be gone, but for leftovers. Waits for a name resolution that the
- * system is in the middle of and cannot be told to give up. NULL is allowed. */
+/* Runs what was posted, releases the leftovers, then frees it; everything else that uses it must be gone. Waits for a
+ * name resolution that the system is in the middle of and cannot be told to give up. NULL is allowed. */
 void loop_free(struct adit_loop *l);
 uint64_t loop_now_ns(const struct adit_loop *l); /* of this iteration; cheap */
 void loop_run(struct adit_loop *l);              /* until loop_stop() */
@@ -69,7 +69,7 @@ int watch_add(struct adit_loop *l, struct watch *w, int fd, unsigned events, boo
 int watch_set(struct watch *w, unsigned events); /* level-triggered watches only; 0 pauses */
 /* Removes it; no event of it is delivered after that, even in this iteration. Before the close of the descriptor. */
 void watch_remove(struct watch *w);
-/* The same where the caller closes the descriptor at once and holds no duplicate: the system forgets it by itself. */
+/* The same for an edge-triggered watch whose descriptor the caller closes at once: the system forgets it by itself. */
 void watch_forget(struct watch *w);
 
 /* A function to be called in the next iteration, before its turn. The struct is the caller's memory. */
