@@ -94,6 +94,16 @@ static void tcp_acked_all(struct tcp *t)
     tcp_set_timer(t, TCP_TIMER_ACK, WHEEL_NEVER);
 }
 
+/* SACK blocks take their room from the payload of each segment. */
+static uint16_t tcp_gso_bytes(const struct tcp *t, const struct tcp_segment *s, uint32_t payload_bytes)
+{
+    uint16_t mss = t->snd_mss_bytes;
+
+    if (s->sacks_count > 0)
+        mss = (uint16_t)(mss - (4 + 8 * s->sacks_count));
+    return payload_bytes > mss ? mss : 0;
+}
+
 /* False: the device is full. o->len_bytes is what went. */
 static bool tcp_send(struct tcp *t, struct tcp_outgoing *o)
 {
@@ -123,9 +133,9 @@ static bool tcp_send(struct tcp *t, struct tcp_outgoing *o)
             o->flags = s.flags;
         }
     }
-    p.gso_bytes = p.payload_bytes > t->snd_mss_bytes ? t->snd_mss_bytes : 0;
     s.wnd = tcp_window_field(t, !is_syn);
     tcp_fill_options(t, &s);
+    p.gso_bytes = tcp_gso_bytes(t, &s, p.payload_bytes);
     flow_ip_header(t, &ip);
     out_begin(t->engine, &p, &ip, &s);
     sent = net_send(t->engine->net, &p);

@@ -63,7 +63,7 @@ struct sim_side {
     uint64_t pause_ns;
     uint64_t abort_at;     /* received octets at which it aborts; UINT64_MAX: never */
     uint64_t accept_at_ns; /* passive side: when it accepts */
-    bool accepted, shut, fin_seen, closed;
+    bool accepted, shut, closed;
     int why;
 };
 
@@ -86,6 +86,7 @@ struct sim {
     uint64_t mtu_change_at_ns; /* link[0] and link[1] then take mtu_after_bytes; 0: never */
     uint32_t mtu_after_bytes;
     uint64_t finished_ns;      /* when the last flow ended */
+    bool trace;                /* ADIT_SIM_TRACE is set: each packet that arrives is printed, with its verdict */
     const char *failure;       /* the oracle's complaint; NULL: none */
     char failure_text[160];
 };

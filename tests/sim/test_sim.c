@@ -2,7 +2,8 @@
 /* test_sim: our TCP against itself over links that misbehave. See sim.h.
  *
  * Most of it is one test: random worlds, each from a seed. A failing seed is printed, and
- * `ADIT_SIM_SEED=<seed> test_sim` runs that world alone; ADIT_SIM_SEEDS=<n> runs n of them (from ADIT_SIM_FIRST, else from 1).
+ * `ADIT_SIM_SEED=<seed> test_sim` runs that world alone; ADIT_SIM_SEEDS=<n> runs n of them (from
+ * ADIT_SIM_FIRST, else from 1). ADIT_SIM_TRACE=1 prints every packet that arrives and its verdict.
  * The others are the figures that a good TCP has to reach. */
 #include <math.h>
 #include <setjmp.h>
