@@ -48,7 +48,10 @@ struct bytes {
 
 static inline struct bytes bytes_of(const void *p, size_t n)
 {
-    return (struct bytes){.at = p, .end = (const uint8_t *)p + n, .bad = false};
+    const uint8_t *at = p;
+
+    /* NULL may come with no octets, but C knows no NULL + 0. */
+    return (struct bytes){.at = at, .end = n ? at + n : at, .bad = false};
 }
 
 static inline size_t bytes_left(const struct bytes *b)
