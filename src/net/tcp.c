@@ -291,6 +291,8 @@ void tcp_set_mss(struct tcp *t)
         mss = TCP_MSS_MIN;
     if (t->ts_on)
         mss -= 12;
+    if (mss > TCP_SEGMENT_BYTES_MAX)
+        mss = TCP_SEGMENT_BYTES_MAX;
     t->snd_mss_bytes = (uint16_t)mss;
     cc_set_mss(&t->cc, mss);
 }

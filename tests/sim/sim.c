@@ -439,11 +439,10 @@ static void side_serve(struct sim *s, struct sim_side *a)
 {
     unsigned ev = stream_events(a->stream);
 
-    if (ev & STREAM_OPEN || a->accepted) {
+    if (ev & STREAM_READ)
         side_read(s, a);
-        if (stream_events(a->stream) & STREAM_OPEN)
-            side_write(s, a);
-    }
+    if (stream_events(a->stream) & STREAM_OPEN)
+        side_write(s, a);
     ev = stream_events(a->stream);
     if (ev & STREAM_CLOSED) {
         a->why = a->stream->ops->why(a->stream);
