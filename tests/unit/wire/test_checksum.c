@@ -159,6 +159,7 @@ static void folding_keeps_zero_apart_from_its_negative(void **state)
     assert_int_equal(checksum_fold(0xffffffff), 0xffff);
     assert_int_equal(checksum_fold(0x1fffffffe), 0xffff);
     assert_int_equal(checksum_fold(UINT64_MAX), 0xffff);
+    assert_int_not_equal(checksum_fold(0xffffffffffff0001), 0); /* carries in each step */
     assert_int_equal(checksum_finish(0), 0xffff);
 }
 

@@ -463,7 +463,11 @@ static void a_routing_header_is_refused_only_with_segments_left(void **state)
 
 static void options_of_ipv6_must_fit_their_header(void **state)
 {
+    struct ip_rig last = rig_ip6(60);
+
     (void)state;
+    rig_add(&last, "\x3b\x00\x00\x00\x00\x00\x00\x01", 8); /* no length, and nothing behind */
+    assert_int_equal(rig_parse(&last), DROP_IP_EXTENSION);
     assert_int_equal(ip6_with_extension(60, "\x11\x00\x01\x04\x00\x00\x00\x00", 8), DROP_NONE);
     assert_int_equal(ip6_with_extension(60, "\x11\x00\x01\x05\x00\x00\x00\x00", 8),
                      DROP_IP_EXTENSION);

@@ -237,7 +237,7 @@ static void known_options_of_another_length_are_skipped(void **state)
     struct tcp_rig r = rig_segment(
         TCP_SYN, "\x02\x03\x05\x03\x02\x04\x03\x00\x08\x09\x00\x00\x00\x00\x00\x00\x00\x01\x01\x01",
         20);
-    struct tcp_rig sack = rig_segment(TCP_ACK, "\x05\x09\0\0\0\1\0\0\0\x08\x03\1", 12);
+    struct tcp_rig sack = rig_segment(TCP_ACK, "\x05\x0c\0\0\0\1\0\0\0\2\0\0\x08\x03\1\1", 16);
 
     (void)state;
     assert_int_equal(rig_parse(&r), DROP_NONE);
