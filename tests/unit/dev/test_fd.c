@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "dev/offload.h"
@@ -19,11 +21,26 @@ static struct random rnd;
 static int pair[2]; /* the device's end, and the test's */
 static adit_options options;
 
+static uint8_t refused_type; /* super-segments of this type are refused, as by a kernel that cannot */
+
+/* In place of the C library's. */
+ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
+{
+    const struct vnet_header *h = m->msg_iov[0].iov_base;
+
+    if (refused_type && (h->gso_type & 0x7f) == refused_type) {
+        errno = EINVAL;
+        return -1;
+    }
+    return syscall(SYS_sendmsg, fd, m, flags);
+}
+
 static int setup(void **state)
 {
     (void)state;
     rig_init(&g);
     rnd = random_seeded("fd");
+    refused_type = 0;
     options = (adit_options){.kind = ADIT_DEV_FD, .fds = pair, .fds_count = 1};
     options.notice = rig_notice;
     options.notice_ctx = &g;
@@ -188,6 +205,42 @@ static void full_descriptor_is_said_before_the_first_part_and_counted_after(void
     device_close(d);
 }
 
+static void kernel_that_refuses_super_segments_gets_their_parts_and_the_host_is_told(void **state)
+{
+    struct vnet_header h;
+    uint8_t got[2000];
+    struct packet_out p;
+    struct device *d;
+
+    (void)state;
+    options.fd_vnet_hdr = 1;
+    d = fd_new();
+    refused_type = VNET_GSO_TCP6;
+    make_packet(&made, 6, TCP, 0, 2500, &rnd);
+    made_out(&made, &p, 1000, &rnd);
+    for (int i = 1; i <= 5; i++) {
+        uint64_t writes = d->writes;
+
+        assert_int_equal(device_send(d, &p, 0), ADIT_OK);
+        assert_int_equal(d->writes - writes, i <= 3 ? 4 : 3); /* the whole is tried three times */
+        assert_int_equal(g.notices, i < 3 ? 0 : 1);
+        assert_int_equal(d->tso, i < 3);
+        for (uint32_t part = 0; part < 3; part++) {
+            uint32_t want = part < 2 ? 1000 : 500;
+
+            assert_int_equal(read(pair[1], got, sizeof(got)), 10 + 60 + want);
+            memcpy(&h, got, sizeof(h));
+            assert_int_equal(h.gso_type, VNET_GSO_NONE);
+            assert_int_equal(h.flags, VNET_NEEDS_CSUM);
+            assert_memory_equal(got + 70, made.octets + 60 + 1000 * part, want);
+        }
+    }
+    assert_int_equal(g.notice.code, ADIT_ENOTSUP);
+    assert_int_equal(g.notice.os, EINVAL);
+    assert_string_equal(d->describe, "vnet_hdr");
+    device_close(d);
+}
+
 static void family_prefix_is_checked_and_written(void **state)
 {
     static const uint8_t is4[4] = {0, 0, 0, AF_INET}, is6[4] = {0, 0, 0, AF_INET6};
@@ -323,6 +376,7 @@ int main(void)
         TEST(super_segments_pass_whole_behind_a_virtio_net_header),
         TEST(super_segments_are_split_where_nobody_takes_them),
         TEST(full_descriptor_is_said_before_the_first_part_and_counted_after),
+        TEST(kernel_that_refuses_super_segments_gets_their_parts_and_the_host_is_told),
         TEST(family_prefix_is_checked_and_written),
         TEST(without_memory_packets_are_read_and_counted),
         TEST(peer_that_closes_is_a_device_that_is_gone),
