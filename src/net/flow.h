@@ -9,11 +9,13 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include "adit/adit.h"
 #include "base/hash.h"
 #include "base/list.h"
 #include "base/pool.h"
 #include "base/wheel.h"
+#include "wire/ip.h"
 
 struct net;
 
@@ -27,9 +29,10 @@ struct flow_key {
 struct client {
     uint8_t ip[16];
     uint32_t hash;
-    uint32_t refs;      /* flows; freed at 0 */
+    uint32_t refs;      /* flows, datagrams in reassembly; freed at 0 */
     uint32_t half_open; /* TCP flows that are not established */
     uint32_t mappings;  /* UDP */
+    uint32_t echoes;    /* ICMP */
     uint32_t datagrams_in_reassembly;
 };
 
@@ -66,5 +69,20 @@ void flow_remove(struct net *net, struct flow *f);
 /* The client of an address, one reference more; NULL: no memory. */
 struct client *client_get(struct flow_table *t, const uint8_t ip[16]);
 void client_put(struct flow_table *t, struct client *c);
-/* The flow as a handler sees it: dst is the real destination (aliases applied). */
+/* The flow as a handler sees it: dst is the real destination (aliases applied; of a mapping, its first one). */
 void flow_describe(const struct net *net, const struct flow *f, adit_flow *out);
+
+/* 16 octets of a header, and a port, as an address. */
+static inline adit_addr flow_addr(const uint8_t ip[16], uint16_t port)
+{
+    adit_addr a = {.port = port, .family = ip_is_mapped4(ip) ? 4 : 6};
+
+    memcpy(a.ip, ip, sizeof(a.ip));
+    return a;
+}
+
+/* The same host and port; what the scope is does not count on a wire. */
+static inline bool flow_addr_is_same(const adit_addr *a, const adit_addr *b)
+{
+    return a->port == b->port && memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
+}

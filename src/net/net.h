@@ -20,6 +20,7 @@
 #include <stdint.h>
 #include "adit/adit.h"
 #include "base/buf.h"
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -92,6 +93,7 @@ struct net {
     struct frag_table frags;
     struct icmp_limits icmp_limits;
     struct pool udp_pool, udp_remote_pool, datagram_pool, echo_pool;
+    struct hash udp_remotes;         /* struct udp_remote of all mappings */
     struct list udp_idle;            /* mappings, least recently used first */
     const struct net_tcp_ops *tcp_ops; /* NULL: no TCP: SYNs are refused */
     void *tcp;
@@ -103,7 +105,8 @@ struct net {
 /* memory, bufs and log are borrowed for life. 0 or ADIT_ENOMEM. */
 int net_init(struct net *net, const struct net_config *config, const struct net_env *env, struct memory *memory,
              struct buf_pool *bufs, const struct log *log, uint64_t now_ns);
-/* Every flow must have been closed and freed (tcp_..., udp_close) before; echo flows and fragments go with it. */
+/* Every flow that was handed out must have been closed and freed (tcp_..., udp_free) before; echo flows, fragments, and
+ * mappings that nobody was told of (all their remotes were refused) go with it. */
 void net_deinit(struct net *net);
 void net_set_tcp(struct net *net, const struct net_tcp_ops *ops, void *tcp);
 
@@ -125,13 +128,22 @@ bool net_send(struct net *net, const struct packet_out *p);
 enum drop net_drop(struct net *net, enum drop why); /* counts it, returns it */
 void net_set_ready(struct net *net, struct flow *f);
 void net_set_output(struct net *net, struct flow *f);
-/* prepare() for a flow: fills *d, returns its verdict. */
+/* prepare() for a flow: presets and fills *d, returns its verdict. */
 int net_prepare(struct net *net, const struct flow *f, adit_decision *d);
-/* Begins p with an IP header for h (TTL 64 where 0) and returns where the transport header goes; h->payload_bytes must
- * be set. Sets headers_bytes to the IP header's length. */
+/* The same, described already. */
+int net_prepare_as(struct net *net, const adit_flow *described, adit_decision *d);
+/* Whether the transport checksum needs no look: verified below us, or never on a wire. */
+bool net_trusts_checksum(const struct net *net, const struct packet *p);
+/* A buffer with a reference for the caller which holds the packet's [*data, *data + len_bytes): the packet's own, or a copy
+ * (*data moves there) where that is borrowed memory, or much larger than what is kept, and not only for this turn (briefly).
+ * NULL: no memory. */
+struct buf *net_keep(struct net *net, const struct packet *p, const uint8_t **data, uint32_t len_bytes, bool briefly);
+/* Begins p with an IP header for h (TTL 64 where 0, a fresh identification) and returns where the transport header goes;
+ * h->payload_bytes must be set. Sets headers_bytes to the IP header's length. */
 uint8_t *net_ip_header(struct net *net, struct packet_out *p, struct ip_header *h);
-/* Sends p, in fragments where it is larger than the MTU and no super-segment (UDP and ICMP only). The checksum must then be
- * complete: it is completed here. False: full; counted as a drop. */
+/* Sends p, in fragments where it is larger than the MTU and no super-segment (UDP and ICMP only); the checksum is completed
+ * for that. h: as net_ip_header() left it. False: it did not go (whole), which is counted as a drop. */
 bool net_send_fragmented(struct net *net, struct packet_out *p, const struct ip_header *h);
-/* Real destination of an address on the wire, and back. */
+/* Real destination of an address on the wire, and back. The alias of that very port goes before one of every port. */
 adit_addr net_alias_real(const struct net *net, const adit_addr *seen);
+adit_addr net_alias_seen(const struct net *net, const adit_addr *real);

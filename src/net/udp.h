@@ -13,19 +13,49 @@
 #include "adit/udp.h"
 #include "net/flow.h"
 #include "wire/drop.h"
+#include "wire/icmp.h"
 #include "wire/ip.h"
 #include "wire/packet.h"
+#include "wire/udp.h"
 
 struct net;
 
-enum { UDP_REMOTES_MAX = 1024, UDP_QUEUE_DATAGRAMS_MAX = 256 };
+enum {
+    UDP_REMOTES_MAX = 1024,
+    UDP_QUEUE_DATAGRAMS_MAX = 256,
+    UDP_TRAIN_MAX = 64, /* datagrams: what every Linux takes */
+    UDP_TRAIN_BYTES_MAX = 65535 - IP6_HEADER_BYTES - UDP_HEADER_BYTES,
+};
 #define UDP_QUEUE_BYTES_MAX (4u * 1024 * 1024)
+
+/* A mapping at its limit of remotes forgets the one least recently used, but none that was used this recently: nobody is
+ * asked about more than UDP_REMOTES_MAX new remotes of a mapping in that time. */
+#define UDP_REMOTE_KEEP_NS 1000000000ull
+/* Under memory pressure a mapping that was idle for less than this is not evicted. */
+#define UDP_EVICT_IDLE_NS 1000000000ull
+
+struct udp;
 
 struct udp_remote {
     struct list node;   /* on udp.remotes, most recently used first */
+    struct udp *udp;
+    uint64_t last_ns;   /* the client's last datagram to it */
+    uint32_t hash;      /* in net->udp_remotes */
     adit_addr seen;     /* on the wire */
     adit_addr real;     /* what the handler sees */
     int verdict;
+};
+
+/* A datagram, or a train, that waits for the handler. */
+struct udp_datagram {
+    struct list node;   /* on udp.queue, then on udp.shown */
+    struct buf *buf;    /* a reference */
+    const uint8_t *data;
+    adit_addr remote;   /* as the handler sees it */
+    uint64_t arrived_ns;
+    uint32_t len_bytes;
+    uint16_t gso_bytes;
+    uint8_t tos, ttl;
 };
 
 struct udp {
@@ -33,22 +63,31 @@ struct udp {
     struct net *net;
     struct list idle_node;          /* on net->udp_idle */
     struct list remotes;
-    struct list queue;              /* struct udp_queued */
+    struct list queue;              /* struct udp_datagram */
     struct list shown;              /* taken by udp_recv, not released yet */
-    adit_addr first_seen;           /* the first remote */
+    adit_addr first_seen;           /* the first remote that was not refused (or the first one) */
     adit_flow info;                 /* as handlers see it */
     uint64_t last_ns, timeout_ns;   /* timeout_ns: the handler's; 0: by kind */
-    uint32_t remotes_count, queued_count, queued_bytes;
+    uint32_t remotes_count;
+    uint32_t queued_count, queued_bytes; /* of queue */
     uint32_t unanswered;            /* DNS: queries without an answer */
-    bool replied, dns_only, is_new, is_closing;
+    bool replied, dns_only;
+    bool is_new;                    /* nobody above has been told */
+    bool is_accepted;               /* a remote was not refused: somebody was, or is about to be */
+    bool is_closing;                /* out of the flow table */
     int closed_why;                 /* once is_closing */
 };
 
 enum drop udp_input(struct net *net, const struct ip_header *ip, const struct packet *p, uint64_t now_ns);
+/* An ICMP error that quotes a datagram of ours. A client that refuses what a remote sends (port unreachable) has no more to
+ * do with that remote; when it was the last one the mapping closes. */
+enum drop udp_icmp_error(struct net *net, const struct ip_header *quoted_ip, const uint8_t *quoted,
+                         const struct icmp_message *m);
 /* Views of up to n datagrams that wait; they stay valid until released. */
 int udp_recv(struct udp *u, adit_dgram *d, int n);
 void udp_release(struct udp *u, int n);
-/* To the client. Returns how many were taken; the others are counted as drops. */
+/* To the client. Returns how many were taken; the others are counted as drops. A train may be of any length and of any number
+ * of datagrams: it is cut into such as a device takes. */
 int udp_send(struct udp *u, const adit_dgram *d, int n, uint64_t now_ns);
 /* An ICMP error to the client about its datagrams to `real`. */
 void udp_unreach(struct udp *u, const adit_addr *real, int verdict, uint64_t now_ns);
@@ -59,5 +98,5 @@ void udp_set_timeout(struct udp *u, uint64_t timeout_ns, uint64_t now_ns);
 void udp_close(struct udp *u, int why);
 void udp_free(struct udp *u);
 void udp_expire(struct net *net, struct udp *u, uint64_t now_ns);
-/* Memory is critical: closes the mapping that has been idle longest. False: there is none. */
-bool udp_evict(struct net *net);
+/* Memory is critical: closes the mapping that has been idle longest. False: none has been idle for long enough. */
+bool udp_evict(struct net *net, uint64_t now_ns);
