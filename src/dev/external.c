@@ -31,9 +31,9 @@ struct external {
     struct device dev;
     adit_output_fn output;
     void *output_ctx;
-    struct buf *flat;         /* the packet on its way to the host */
+    struct buf *flat; /* the packet on its way to the host */
     uint32_t queue_bytes;
-    uint32_t head, tail;      /* count on for ever; the difference is the length */
+    uint32_t head, tail; /* count on for ever; the difference is the length */
     struct packet queue[QUEUE_PACKETS_MAX];
 };
 
@@ -115,20 +115,11 @@ static int external_recv(struct device *d, struct packet *p, int n, uint64_t now
 
 static int external_send_one(struct external *x, const struct packet_out *p)
 {
-    struct packet_out whole = *p;
     adit_packet out = {.data = x->flat->data};
-    uint8_t *at = x->flat->data;
 
     if (packet_out_bytes(p) > PACKET_BYTES_MAX)
         return ADIT_EINVAL;
-    offload_complete_out(&whole);
-    memcpy(at, whole.headers, whole.headers_bytes);
-    at += whole.headers_bytes;
-    for (int i = 0; i < whole.slices_count; i++) {
-        memcpy(at, whole.slices[i].base, whole.slices[i].len);
-        at += whole.slices[i].len;
-    }
-    out.len = (size_t)(at - x->flat->data);
+    out.len = offload_flatten(p, x->flat->data);
     x->dev.writes++;
     return x->output(x->output_ctx, &out, 1) == 1 ? ADIT_OK : ADIT_EAGAIN;
 }
@@ -183,7 +174,8 @@ static const struct device_ops external_ops = {
     .close = external_close,
 };
 
-int external_open(struct device **out, const adit_options *o, struct buf_pool *bufs, const struct log *log, adit_error *err)
+int external_open(struct device **out, const adit_options *o, struct buf_pool *bufs,
+                  const struct log *log, adit_error *err)
 {
     struct external *x;
     struct buf *flat;

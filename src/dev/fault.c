@@ -58,21 +58,25 @@ struct fault_word {
     const char *hint;
 };
 
-#define WORD(name, member, kind, min, max, hint)                                                                       \
-    {                                                                                                                  \
-        name, kind, offsetof(struct fault_spec, member), min, max, hint                                                \
+#define WORD(name, member, kind, min, max, hint)                                                   \
+    {                                                                                              \
+        name, kind, offsetof(struct fault_spec, member), min, max, hint                            \
     }
 
 static const struct fault_word fault_words[] = {
     WORD("loss", loss, KIND_CHANCE, 0, BILLION, "loss=1% : 0% to 100%"),
-    WORD("burst", burst, KIND_COUNT, 1, 1000, "burst=3 : losses come this many in a row on average, 1 to 1000"),
+    WORD("burst", burst, KIND_COUNT, 1, 1000,
+         "burst=3 : losses come this many in a row on average, 1 to 1000"),
     WORD("dup", dup, KIND_CHANCE, 0, BILLION, "dup=0.5% : 0% to 100%"),
     WORD("reorder", reorder, KIND_CHANCE, 0, BILLION, "reorder=1% : 0% to 100%"),
     WORD("corrupt", corrupt, KIND_CHANCE, 0, BILLION, "corrupt=0.1% : 0% to 100%"),
     WORD("delay", delay_ns, KIND_TIME, 0, 60ull * BILLION, "delay=10ms : us, ms or s, at most 60s"),
-    WORD("jitter", jitter_ns, KIND_TIME, 0, 60ull * BILLION, "jitter=2ms : us, ms or s, at most 60s"),
-    WORD("rate", rate_bits, KIND_RATE, 1000, 1000ull * BILLION, "rate=100mbit : kbit, mbit or gbit a second"),
-    WORD("queue", queue_packets, KIND_COUNT, 1, 100000, "queue=100 : packets held each way, 1 to 100000"),
+    WORD("jitter", jitter_ns, KIND_TIME, 0, 60ull * BILLION,
+         "jitter=2ms : us, ms or s, at most 60s"),
+    WORD("rate", rate_bits, KIND_RATE, 1000, 1000ull * BILLION,
+         "rate=100mbit : kbit, mbit or gbit a second"),
+    WORD("queue", queue_packets, KIND_COUNT, 1, 100000,
+         "queue=100 : packets held each way, 1 to 100000"),
     WORD("seed", seed, KIND_COUNT, 0, UINT64_MAX, "seed=7 : a number"),
     WORD("mtu", mtu_bytes, KIND_COUNT, 68, 65535, "mtu=1400 : longer packets vanish, 68 to 65535"),
     WORD("dir", dir, KIND_DIR, 0, 0, "dir=in : in (toward adit), out (toward the device) or both"),
@@ -177,19 +181,24 @@ static int parse_word(struct fault_spec *s, char *word, unsigned *seen, adit_err
     for (unsigned i = 0; equals && i < WORDS; i++) {
         const struct fault_word *w = &fault_words[i];
 
-        if (strlen(w->name) != (size_t)(equals - word) || memcmp(w->name, word, strlen(w->name)) != 0)
+        if (strlen(w->name) != (size_t)(equals - word) ||
+            memcmp(w->name, word, strlen(w->name)) != 0)
             continue;
         if (*seen & 1u << i)
-            return error_setf(err, ADIT_EINVAL, 0, "fault", w->hint, "\"%s\" is there twice", w->name);
+            return error_setf(err, ADIT_EINVAL, 0, "fault", w->hint, "\"%s\" is there twice",
+                              w->name);
         *seen |= 1u << i;
-        if (!parse_value(w, equals + 1, &value) || (w->kind != KIND_DIR && (value < w->min || value > w->max)))
-            return error_setf(err, ADIT_EINVAL, 0, "fault", w->hint, "\"%s\" is not understood", word);
+        if (!parse_value(w, equals + 1, &value) ||
+            (w->kind != KIND_DIR && (value < w->min || value > w->max)))
+            return error_setf(err, ADIT_EINVAL, 0, "fault", w->hint, "\"%s\" is not understood",
+                              word);
         memcpy((char *)s + w->at, &value, sizeof(value));
         return ADIT_OK;
     }
-    return error_setf(err, ADIT_EINVAL, 0, "fault",
-                      "words are loss= burst= dup= reorder= corrupt= delay= jitter= rate= queue= mtu= dir= seed=",
-                      "\"%s\" is no word of a fault", word);
+    return error_setf(
+        err, ADIT_EINVAL, 0, "fault",
+        "words are loss= burst= dup= reorder= corrupt= delay= jitter= rate= queue= mtu= dir= seed=",
+        "\"%s\" is no word of a fault", word);
 }
 
 static int fault_spec_parse(struct fault_spec *s, const char *text, uint64_t seed, adit_error *err)
@@ -203,8 +212,8 @@ static int fault_spec_parse(struct fault_spec *s, const char *text, uint64_t see
         size_t len = strcspn(text, ",");
 
         if (len >= sizeof(word))
-            return error_setf(err, ADIT_EINVAL, 0, "fault", "words are separated by commas", "\"%.40s...\" is too long",
-                              text);
+            return error_setf(err, ADIT_EINVAL, 0, "fault", "words are separated by commas",
+                              "\"%.40s...\" is too long", text);
         memcpy(word, text, len);
         word[len] = '\0';
         rc = parse_word(s, word, &seen, err);
@@ -213,12 +222,14 @@ static int fault_spec_parse(struct fault_spec *s, const char *text, uint64_t see
         text += len + 1;
     }
     if (rc == ADIT_OK && s->jitter_ns > s->delay_ns)
-        return error_set(err, ADIT_EINVAL, 0, "fault", "jitter is more than delay, around which it varies",
+        return error_set(err, ADIT_EINVAL, 0, "fault",
+                         "jitter is more than delay, around which it varies",
                          "a longer delay, or less jitter");
     if (rc == ADIT_OK && s->burst > 1 && s->loss * (s->burst + 1) > s->burst * BILLION)
         return error_setf(err, ADIT_EINVAL, 0, "fault", "a longer burst, or less loss",
-                          "loss=%u.%02u%% cannot be reached with bursts of %u", (unsigned)(s->loss / 10000000),
-                          (unsigned)(s->loss / 100000 % 100), (unsigned)s->burst);
+                          "loss=%u.%02u%% cannot be reached with bursts of %u",
+                          (unsigned)(s->loss / 10000000), (unsigned)(s->loss / 100000 % 100),
+                          (unsigned)s->burst);
     return rc;
 }
 
@@ -233,10 +244,10 @@ struct held {
 struct path { /* one direction */
     bool is_on;
     bool in_burst;
-    uint64_t random;         /* splitmix64 */
-    uint64_t busy_until_ns;  /* when the rate lets the next packet begin */
-    uint64_t last_due_ns;    /* of the packets that stay in order */
-    struct list held;        /* by due_ns */
+    uint64_t random;        /* splitmix64 */
+    uint64_t busy_until_ns; /* when the rate lets the next packet begin */
+    uint64_t last_due_ns;   /* of the packets that stay in order */
+    struct list held;       /* by due_ns */
     uint32_t held_count;
 };
 
@@ -286,7 +297,8 @@ static bool path_loses(struct path *h, const struct fault_spec *s)
 }
 
 /* When the packet comes out of the path. */
-static uint64_t path_due(struct path *h, const struct fault_spec *s, uint32_t len_bytes, uint64_t now_ns)
+static uint64_t path_due(struct path *h, const struct fault_spec *s, uint32_t len_bytes,
+                         uint64_t now_ns)
 {
     uint64_t due_ns = now_ns;
 
@@ -357,14 +369,16 @@ static void path_corrupt(struct path *h, struct packet *p)
     if (to <= from)
         return;
     at = from + path_random_below(h, to - from);
-    if (known && l.proto == IP_PROTO_UDP && (at == l.transport_at + 4u || at == l.transport_at + 5u))
+    if (known && l.proto == IP_PROTO_UDP &&
+        (at == l.transport_at + 4u || at == l.transport_at + 5u))
         at += 2;
     p->data[at] ^= (uint8_t)(1u << path_random_below(h, 8));
     p->csum = PACKET_CSUM_UNKNOWN;
 }
 
 /* Takes the reference of *p. */
-static void fault_hold_take(struct fault *f, struct path *h, const struct packet *p, uint64_t now_ns)
+static void fault_hold_take(struct fault *f, struct path *h, const struct packet *p,
+                            uint64_t now_ns)
 {
     struct held *fresh = NULL;
 
@@ -382,7 +396,8 @@ static void fault_hold_take(struct fault *f, struct path *h, const struct packet
 }
 
 /* Queues a copy of the packet as it is now. */
-static void fault_hold_copy(struct fault *f, struct path *h, const struct packet *p, uint64_t now_ns)
+static void fault_hold_copy(struct fault *f, struct path *h, const struct packet *p,
+                            uint64_t now_ns)
 {
     struct packet copy = *p;
 
@@ -425,7 +440,8 @@ static bool fault_split_in(struct fault *f, const struct packet *p, uint64_t now
         return false;
     while (offload_parts_next(&it)) {
         uint32_t headers_bytes = it.layout.payload_at;
-        struct packet part = {.len_bytes = headers_bytes + it.len_bytes, .csum = PACKET_CSUM_PARTIAL};
+        struct packet part = {.len_bytes = headers_bytes + it.len_bytes,
+                              .csum = PACKET_CSUM_PARTIAL};
 
         part.buf = buf_new(f->dev.bufs, part.len_bytes);
         if (!part.buf) {
@@ -514,23 +530,15 @@ struct fault_emit {
 static int fault_enter_out(void *ctx, const struct packet_out *part)
 {
     struct fault_emit *e = ctx;
-    struct packet_out whole = *part;
     struct packet p = {.len_bytes = packet_out_bytes(part), .csum = PACKET_CSUM_VALID};
-    uint8_t *at;
 
     p.buf = buf_new(e->f->dev.bufs, p.len_bytes);
     if (!p.buf) {
         e->f->drops[DROP_NO_MEMORY]++;
         return ADIT_OK;
     }
-    offload_complete_out(&whole);
-    p.data = at = p.buf->data;
-    memcpy(at, whole.headers, whole.headers_bytes);
-    at += whole.headers_bytes;
-    for (int i = 0; i < whole.slices_count; i++) {
-        memcpy(at, whole.slices[i].base, whole.slices[i].len);
-        at += whole.slices[i].len;
-    }
+    p.data = p.buf->data;
+    offload_flatten(part, p.data);
     fault_enter_take(e->f, &e->f->out, &p, e->now_ns);
     return ADIT_OK;
 }
@@ -612,7 +620,8 @@ static void path_init(struct path *h, bool is_on, uint64_t seed)
     list_init(&h->held);
 }
 
-int fault_open(struct device **out, struct device *inner, const char *spec, uint64_t seed, adit_error *err)
+int fault_open(struct device **out, struct device *inner, const char *spec, uint64_t seed,
+               adit_error *err)
 {
     struct memory *memory = inner->bufs->memory;
     struct fault *f = NULL;

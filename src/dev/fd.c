@@ -34,7 +34,8 @@ static int fd_check_options(const adit_options *o, adit_error *err)
     if (o->fds_count == 0 || !o->fds)
         return invalid(err, "no descriptor is given", "set fds and fds_count");
     if (o->fds_count > 1)
-        return error_set(err, ADIT_ENOTSUP, 0, "fds", "several queues need several workers, and this version runs one",
+        return error_set(err, ADIT_ENOTSUP, 0, "fds",
+                         "several queues need several workers, and this version runs one",
                          "open the device without IFF_MULTI_QUEUE and give one descriptor");
     if (o->fd_vnet_hdr && o->fd_family_prefix)
         return invalid(err, "fd_vnet_hdr and fd_family_prefix exclude each other",
@@ -50,12 +51,14 @@ static int fd_check_kind(int fd, adit_error *err)
     socklen_t len = sizeof(type);
 
     if (fstat(fd, &s) != 0)
-        return error_setf(err, error_from_errno(errno), errno, "fstat", "is it open in this process?",
-                          "descriptor %d is none: %s", fd, strerror(errno));
+        return error_setf(err, error_from_errno(errno), errno, "fstat",
+                          "is it open in this process?", "descriptor %d is none: %s", fd,
+                          strerror(errno));
     if (S_ISREG(s.st_mode) || S_ISDIR(s.st_mode) || S_ISFIFO(s.st_mode) || S_ISBLK(s.st_mode))
         return invalid(err, "a file or pipe carries octets, not packets",
                        "give a TUN, or a socket of type SOCK_DGRAM or SOCK_SEQPACKET");
-    if (S_ISSOCK(s.st_mode) && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM)
+    if (S_ISSOCK(s.st_mode) && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 &&
+        type == SOCK_STREAM)
         return invalid(err, "a stream socket carries octets, not packets",
                        "make the pair with SOCK_DGRAM or SOCK_SEQPACKET");
     return ADIT_OK;
@@ -67,13 +70,17 @@ static int fd_check_tun(const adit_options *o, const struct tunfd *q, adit_error
     if (!q->is_tun)
         return ADIT_OK;
     if (q->is_tap)
-        return invalid(err, "a TAP carries Ethernet frames, not IP packets", "open it with IFF_TUN");
+        return invalid(err, "a TAP carries Ethernet frames, not IP packets",
+                       "open it with IFF_TUN");
     if (q->has_info)
-        return invalid(err, "the TUN has packet information in front of each packet", "open it with IFF_NO_PI");
+        return invalid(err, "the TUN has packet information in front of each packet",
+                       "open it with IFF_NO_PI");
     if (o->fd_family_prefix)
-        return invalid(err, "a Linux TUN has no address family in front of its packets", "clear fd_family_prefix");
+        return invalid(err, "a Linux TUN has no address family in front of its packets",
+                       "clear fd_family_prefix");
     if (q->has_header && !o->fd_vnet_hdr)
-        return invalid(err, "the TUN has virtio-net headers and fd_vnet_hdr is not set", "set fd_vnet_hdr");
+        return invalid(err, "the TUN has virtio-net headers and fd_vnet_hdr is not set",
+                       "set fd_vnet_hdr");
     if (!q->has_header && o->fd_vnet_hdr)
         return invalid(err, "fd_vnet_hdr is set and the TUN has no virtio-net headers",
                        "open it with IFF_VNET_HDR, or clear fd_vnet_hdr");
@@ -88,11 +95,12 @@ static int fd_take(const adit_options *o, adit_error *err)
 
     if (fd >= 0) {
         flags = fcntl(fd, F_GETFL);
-        if (flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0)
+        if (flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 &&
+            fcntl(fd, F_SETFD, FD_CLOEXEC) == 0)
             return fd;
     }
-    error_setf(err, error_from_errno(errno), errno, "fcntl", "is it open in this process?", "descriptor %d: %s",
-               o->fds[0], strerror(errno));
+    error_setf(err, error_from_errno(errno), errno, "fcntl", "is it open in this process?",
+               "descriptor %d: %s", o->fds[0], strerror(errno));
     if (fd >= 0 && !o->take_fds)
         close(fd);
     return -1;
@@ -127,7 +135,8 @@ static int fd_configure(struct vnet_config *c, const adit_options *o, int fd, ad
         return ADIT_OK;
     c->framing = VNET_FRAMING_HEADER;
     if (q.is_tun && q.header_bytes != VNET_HEADER_BYTES && !tunfd_set_header(fd))
-        return invalid(err, "the TUN's virtio-net header is not of 10 octets", "TUNSETVNETHDRSZ 10");
+        return invalid(err, "the TUN's virtio-net header is not of 10 octets",
+                       "TUNSETVNETHDRSZ 10");
     c->takes = q.is_tun ? tunfd_set_offloads(fd) : VNET_CSUM | VNET_TSO4 | VNET_TSO6;
     return ADIT_OK;
 }
@@ -138,7 +147,8 @@ static void close_taken(const adit_options *o)
         close(o->fds[i]);
 }
 
-int fd_open(struct device **out, const adit_options *o, struct buf_pool *bufs, const struct log *log, adit_error *err)
+int fd_open(struct device **out, const adit_options *o, struct buf_pool *bufs,
+            const struct log *log, adit_error *err)
 {
     struct vnet_config c;
     int rc = fd_check_options(o, err);

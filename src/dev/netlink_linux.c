@@ -28,9 +28,9 @@
 
 enum { MESSAGE_BYTES = 1024, REPLY_BYTES = 16384 };
 
-static const char hint_privilege[] =
-    "CAP_NET_ADMIN is needed in the user namespace that owns the network namespace: run as root, or adopt an "
-    "interface that somebody else has configured already";
+static const char hint_privilege[] = "CAP_NET_ADMIN is needed in the user namespace that owns the "
+                                     "network namespace: run as root, or adopt an "
+                                     "interface that somebody else has configured already";
 
 int netlink_prefix_parse(struct netlink_prefix *out, const char *text)
 {
@@ -91,10 +91,11 @@ int netlink_open(struct netlink *n, const char *ifname, adit_error *err)
         int os = errno;
 
         netlink_close(n);
-        return error_set(err, error_from_errno(os), os, "bind(AF_NETLINK)",
-                         "no rtnetlink socket", "is it forbidden by a seccomp filter?");
+        return error_set(err, error_from_errno(os), os, "bind(AF_NETLINK)", "no rtnetlink socket",
+                         "is it forbidden by a seccomp filter?");
     }
-    (void)mnl_socket_setsockopt(n->socket, NETLINK_EXT_ACK, &on, sizeof(on)); /* old kernels: no sentence */
+    /* Old kernels have none; then there is no sentence. */
+    (void)mnl_socket_setsockopt(n->socket, NETLINK_EXT_ACK, &on, sizeof(on));
     return ADIT_OK;
 }
 
@@ -165,13 +166,15 @@ static int netlink_ask(struct netlink *n, struct nlmsghdr *h, char *text, size_t
     }
 }
 
-static int netlink_fail(struct netlink *n, int os, const char *op, const char *what, const char *sentence)
+static int netlink_fail(struct netlink *n, int os, const char *op, const char *what,
+                        const char *sentence)
 {
     bool privilege = os == EPERM || os == EACCES;
     const char *hint = privilege ? hint_privilege : "";
 
     if (os == EACCES && strcmp(op, "RTM_NEWADDR") == 0)
-        hint = "IPv6 is switched off for it: sysctl net.ipv6.conf.all.disable_ipv6=0, or use no IPv6 address";
+        hint = "IPv6 is switched off for it: sysctl net.ipv6.conf.all.disable_ipv6=0, or use no "
+               "IPv6 address";
     if (os == EOPNOTSUPP || os == EAFNOSUPPORT)
         hint = "the kernel has no IPv6, it seems: use no IPv6 address";
     return error_setf(n->err, error_from_errno(os), os, op, hint, "%s: %s: %s%s%s", n->ifname, what,
@@ -195,7 +198,8 @@ static bool link_query(const char *ifname, unsigned long request, struct ifreq *
     return ok;
 }
 
-static struct nlmsghdr *link_message(const struct netlink *n, char *message, struct ifinfomsg **link)
+static struct nlmsghdr *link_message(const struct netlink *n, char *message,
+                                     struct ifinfomsg **link)
 {
     struct nlmsghdr *h = mnl_nlmsg_put_header(message);
 
@@ -221,7 +225,8 @@ int netlink_set_link(struct netlink *n, uint32_t mtu_bytes, uint32_t txqueue_pac
     mnl_attr_put_u32(h, IFLA_MTU, mtu_bytes);
     mnl_attr_put_u32(h, IFLA_TXQLEN, txqueue_packets);
     os = netlink_ask(n, h, sentence, sizeof(sentence));
-    return os ? netlink_fail(n, os, "RTM_NEWLINK", "setting MTU and queue length", sentence) : ADIT_OK;
+    return os ? netlink_fail(n, os, "RTM_NEWLINK", "setting MTU and queue length", sentence)
+              : ADIT_OK;
 }
 
 int netlink_set_up(struct netlink *n)
@@ -251,7 +256,8 @@ static uint8_t mask_bits(const uint8_t *mask, size_t len_bytes)
     return bits;
 }
 
-static bool addr_is(const struct ifaddrs *i, const struct netlink *n, const struct netlink_prefix *p)
+static bool addr_is(const struct ifaddrs *i, const struct netlink *n,
+                    const struct netlink_prefix *p)
 {
     size_t len_bytes;
     const uint8_t *want = raw_addr(&p->addr, &len_bytes);
@@ -386,9 +392,10 @@ int netlink_add_default(struct netlink *n, int family)
         return ADIT_OK;
     snprintf(what, sizeof(what), "adding the IPv%d default route", family);
     if (os == EEXIST)
-        return error_setf(n->err, ADIT_EEXIST, os, "RTM_NEWROUTE",
-                          "default_route is meant for a network namespace of its own; elsewhere route "
-                          "prefixes, or use policy routing",
-                          "%s: %s: there is one through another interface", n->ifname, what);
+        return error_setf(
+            n->err, ADIT_EEXIST, os, "RTM_NEWROUTE",
+            "default_route is meant for a network namespace of its own; elsewhere route "
+            "prefixes, or use policy routing",
+            "%s: %s: there is one through another interface", n->ifname, what);
     return netlink_fail(n, os, "RTM_NEWROUTE", what, sentence);
 }

@@ -107,7 +107,8 @@ bool offload_layout_parse(struct offload_layout *l, const uint8_t *headers, uint
 /* ------------------------------------------------------------------------------------- checksums -- */
 
 /* The sum of the pseudo-header as it stands in the field of a partial checksum. */
-static uint16_t pseudo_sum(const struct offload_layout *l, const uint8_t *headers, uint32_t len_bytes)
+static uint16_t pseudo_sum(const struct offload_layout *l, const uint8_t *headers,
+                           uint32_t len_bytes)
 {
     uint8_t src[16], dst[16];
 
@@ -139,6 +140,22 @@ void offload_complete_out(struct packet_out *p)
     sum = checksum_add_iov(sum, p->slices, p->slices_count);
     put_checksum(transport + p->csum_offset, sum, p->csum_offset == UDP_CSUM_OFFSET);
     p->csum_start = 0;
+}
+
+uint32_t offload_flatten(const struct packet_out *p, uint8_t *to)
+{
+    uint32_t len_bytes = p->headers_bytes;
+
+    memcpy(to, p->headers, p->headers_bytes);
+    for (int i = 0; i < p->slices_count; i++) {
+        memcpy(to + len_bytes, p->slices[i].base, p->slices[i].len);
+        len_bytes += (uint32_t)p->slices[i].len;
+    }
+    if (p->csum_start != 0)
+        put_checksum(to + p->csum_start + p->csum_offset,
+                     checksum_add(0, to + p->csum_start, len_bytes - p->csum_start),
+                     p->csum_offset == UDP_CSUM_OFFSET);
+    return len_bytes;
 }
 
 static void complete(struct packet *p, const struct offload_layout *l)
@@ -311,7 +328,7 @@ void offload_parts_headers(const struct offload_parts *it, uint8_t *headers)
     } else {
         put_be32(transport + TCP_SEQ_AT, get_be32(transport + TCP_SEQ_AT) + it->at);
         if (!it->last)
-            transport[TCP_FLAGS_AT] &= (uint8_t)~(TCP_FIN | TCP_PSH);
+            transport[TCP_FLAGS_AT] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
         if (it->index != 0)
             transport[TCP_FLAGS_AT] &= (uint8_t)~TCP_CWR;
     }
@@ -355,7 +372,8 @@ int offload_split(const struct packet_out *p, uint32_t step_bytes,
     struct slice_cursor cursor = {.p = p};
     struct offload_parts it;
     struct packet_out part;
-    bool ok = offload_parts_begin(&it, p->headers, p->headers_bytes, packet_out_bytes(p), step_bytes);
+    bool ok =
+        offload_parts_begin(&it, p->headers, p->headers_bytes, packet_out_bytes(p), step_bytes);
 
     assert(ok && it.layout.payload_at == p->headers_bytes);
     while (offload_parts_next(&it)) {

@@ -14,21 +14,22 @@
 enum { VNET_HEADER_BYTES = 10 };
 
 enum { /* vnet_header.flags */
-    VNET_NEEDS_CSUM = 1, /* the checksum field holds the pseudo-header sum: csum_start, csum_offset say where */
-    VNET_DATA_VALID = 2, /* verified below us */
+       VNET_NEEDS_CSUM =
+           1, /* the checksum field holds the pseudo-header sum: csum_start, csum_offset say where */
+       VNET_DATA_VALID = 2, /* verified below us */
 };
 
 enum { /* vnet_header.gso_type */
-    VNET_GSO_NONE = 0,
-    VNET_GSO_TCP4 = 1,
-    VNET_GSO_TCP6 = 4,
-    VNET_GSO_UDP = 5,    /* a train of datagrams, either family (VIRTIO_NET_HDR_GSO_UDP_L4) */
-    VNET_GSO_ECN = 0x80, /* beside TCP: the first segment carries CWR */
+       VNET_GSO_NONE = 0,
+       VNET_GSO_TCP4 = 1,
+       VNET_GSO_TCP6 = 4,
+       VNET_GSO_UDP = 5,    /* a train of datagrams, either family (VIRTIO_NET_HDR_GSO_UDP_L4) */
+       VNET_GSO_ECN = 0x80, /* beside TCP: the first segment carries CWR */
 };
 
 struct vnet_header { /* laid out as on the descriptor */
     uint8_t flags, gso_type;
-    uint16_t hdr_bytes;  /* a hint; not believed on the way in */
+    uint16_t hdr_bytes; /* a hint; not believed on the way in */
     uint16_t gso_bytes;
     uint16_t csum_start, csum_offset;
 };
@@ -42,7 +43,7 @@ enum { OFFLOAD_TRAIN_MAX = 64 };
 struct offload_layout {
     uint8_t version, proto;
     uint16_t transport_at, payload_at;
-    uint16_t csum_offset; /* of the checksum field in the transport header */
+    uint16_t csum_offset;  /* of the checksum field in the transport header */
     uint32_t stated_bytes; /* the packet's length as its IP header states it */
 };
 
@@ -60,6 +61,8 @@ void offload_output(struct vnet_header *h, const struct packet_out *p);
 
 /* Completes the checksum in the headers and sets csum_start to 0. */
 void offload_complete_out(struct packet_out *p);
+/* Writes all octets of the packet, one after the other and its checksum complete. Returns their number. */
+uint32_t offload_flatten(const struct packet_out *p, uint8_t *to);
 /* Completes a PACKET_CSUM_PARTIAL packet in place and makes it PACKET_CSUM_VALID. Others are left as they are. A
  * super-segment gets the checksum that it would have as one packet. */
 void offload_complete(struct packet *p);
@@ -68,7 +71,8 @@ void offload_complete(struct packet *p);
 struct offload_parts {
     struct offload_layout layout;
     uint32_t payload_bytes, step_bytes; /* of the whole; of each part but the last */
-    uint32_t index, at, len_bytes;      /* the part: its number, where its payload begins in the whole, how long it is */
+    uint32_t index, at,
+        len_bytes; /* the part: its number, where its payload begins in the whole, how long it is */
     bool last;
 };
 

@@ -35,6 +35,7 @@ enum {
     OPTION_EPB_FLAGS = 2,
     FLAG_INBOUND = 1,
     FLAG_OUTBOUND = 2,
+    PACKET_BYTES_MAX = 65535,
 };
 
 struct block_head { /* of an enhanced packet block */
@@ -48,9 +49,11 @@ struct block_tail {
     uint32_t total_bytes;
 };
 
-_Static_assert(sizeof(struct block_head) == 28 && sizeof(struct block_head) <= BUF_HEADROOM, "fits the headroom");
+_Static_assert(sizeof(struct block_head) == 28 && sizeof(struct block_head) <= BUF_HEADROOM,
+               "fits the headroom");
 _Static_assert(sizeof(struct block_tail) == 16, "as in the file");
-_Static_assert(65535 + 3 + sizeof(struct block_tail) <= BUF_PACKET_BYTES, "a block fits the buffer");
+_Static_assert(PACKET_BYTES_MAX + 3 + sizeof(struct block_tail) <= BUF_PACKET_BYTES,
+               "a block fits the buffer");
 
 struct pcap {
     struct device dev;
@@ -159,7 +162,8 @@ static void pcap_write_block(struct pcap *c, uint32_t len_bytes, uint32_t flags,
     uint32_t padded = (captured + 3) & ~3u;
     uint64_t time_ns = pcap_time(c, now_ns);
     struct block_head head = {.type = BLOCK_PACKET,
-                              .total_bytes = (uint32_t)(sizeof(head) + padded + sizeof(struct block_tail)),
+                              .total_bytes =
+                                  (uint32_t)(sizeof(head) + padded + sizeof(struct block_tail)),
                               .time_high = (uint32_t)(time_ns >> 32),
                               .time_low = (uint32_t)time_ns,
                               .captured_bytes = captured,
@@ -180,7 +184,7 @@ static void pcap_write_in(struct pcap *c, const struct packet *p, uint64_t now_n
 {
     struct packet copy = *p;
 
-    if (p->len_bytes > 65535)
+    if (p->len_bytes > PACKET_BYTES_MAX)
         return;
     copy.data = c->block->data;
     memcpy(copy.data, p->data, p->len_bytes);
@@ -190,19 +194,8 @@ static void pcap_write_in(struct pcap *c, const struct packet *p, uint64_t now_n
 
 static void pcap_write_out(struct pcap *c, const struct packet_out *p, uint64_t now_ns)
 {
-    struct packet_out whole = *p;
-    uint8_t *at = c->block->data;
-
-    if (packet_out_bytes(p) > 65535)
-        return;
-    offload_complete_out(&whole);
-    memcpy(at, whole.headers, whole.headers_bytes);
-    at += whole.headers_bytes;
-    for (int i = 0; i < whole.slices_count; i++) {
-        memcpy(at, whole.slices[i].base, whole.slices[i].len);
-        at += whole.slices[i].len;
-    }
-    pcap_write_block(c, packet_out_bytes(p), FLAG_OUTBOUND, now_ns);
+    if (packet_out_bytes(p) <= PACKET_BYTES_MAX)
+        pcap_write_block(c, offload_flatten(p, c->block->data), FLAG_OUTBOUND, now_ns);
 }
 
 /* ------------------------------------------------------------------------------------------ device -- */
@@ -257,7 +250,8 @@ static const struct device_ops pcap_ops = {
     .close = pcap_close,
 };
 
-int pcap_open(struct device **out, struct device *inner, void (*write)(void *ctx, const void *bytes, size_t len), void *ctx,
+int pcap_open(struct device **out, struct device *inner,
+              void (*write)(void *ctx, const void *bytes, size_t len), void *ctx,
               uint32_t snap_bytes)
 {
     struct buf_pool *bufs = inner->bufs;
@@ -272,7 +266,7 @@ int pcap_open(struct device **out, struct device *inner, void (*write)(void *ctx
         return ADIT_ENOMEM;
     }
     *c = (struct pcap){.write = write, .ctx = ctx, .block = block};
-    c->snap_bytes = snap_bytes ? snap_bytes : 65535;
+    c->snap_bytes = snap_bytes ? snap_bytes : PACKET_BYTES_MAX;
     wrapper_init(&c->dev, &pcap_ops, inner);
     pcap_write_start(c);
     *out = &c->dev;

@@ -31,7 +31,7 @@
 #include "wire/udp.h"
 
 enum {
-    TRAIN_BYTES = 400,   /* of each datagram but the last */
+    TRAIN_BYTES = 400, /* of each datagram but the last */
     TRAIN_TAIL_BYTES = 90,
     TRAIN_COUNT = 3,
     TSO_BYTES = 1000,
@@ -58,7 +58,8 @@ static void probe_init(struct probe *t, int fd, const struct netlink_prefix *own
 }
 
 /* Fills in the headers for a transport header of that kind and length already at headers + IP header. False: refused. */
-static bool probe_write(struct probe *t, struct packet_out *p, uint8_t proto, uint32_t transport_bytes)
+static bool probe_write(struct probe *t, struct packet_out *p, uint8_t proto,
+                        uint32_t transport_bytes)
 {
     uint8_t *transport;
     struct vnet_header h;
@@ -92,7 +93,8 @@ static bool tso_is_accepted(struct probe *t, size_t ip_bytes)
 {
     uint8_t payload[2 * TSO_BYTES + TSO_REST_BYTES] = {0};
     struct packet_out p = {.gso_bytes = TSO_BYTES};
-    const struct tcp_segment s = {.src_port = PORT_DISCARD, .dst_port = PORT_DISCARD, .flags = TCP_RST};
+    const struct tcp_segment s = {
+        .src_port = PORT_DISCARD, .dst_port = PORT_DISCARD, .flags = TCP_RST};
 
     put_payload(&p, payload, (uint32_t)(sizeof(payload) - ip_bytes - TCP_HEADER_BYTES));
     tcp_emit(p.headers + ip_bytes, &s);
@@ -141,7 +143,8 @@ static bool arrives(int fd, int timeout_ms, const uint8_t *want, size_t want_byt
 }
 
 /* False: the kernel refused the write. */
-static bool write_datagrams(struct probe *t, size_t ip_bytes, uint16_t port, uint8_t *payload, uint32_t len_bytes)
+static bool write_datagrams(struct probe *t, size_t ip_bytes, uint16_t port, uint8_t *payload,
+                            uint32_t len_bytes)
 {
     struct packet_out p = {.gso_bytes = TRAIN_BYTES};
 

@@ -58,12 +58,14 @@ static int open_fail(adit_error *err, int os)
     const char *hint = "";
 
     if (os == ENOENT || os == ENODEV || os == ENXIO)
-        hint = "load the module (modprobe tun); in a container, give it the device (--device /dev/net/tun)";
+        hint = "load the module (modprobe tun); in a container, give it the device (--device "
+               "/dev/net/tun)";
     if (os == EACCES || os == EPERM)
-        hint = "run as root, or allow the device: chmod 0666 /dev/net/tun, --device /dev/net/tun for a container, "
+        hint = "run as root, or allow the device: chmod 0666 /dev/net/tun, --device /dev/net/tun "
+               "for a container, "
                "DeviceAllow=/dev/net/tun in a systemd unit";
-    return error_setf(err, error_from_errno(os), os, "open(/dev/net/tun)", hint, "cannot open /dev/net/tun: %s",
-                      strerror(os));
+    return error_setf(err, error_from_errno(os), os, "open(/dev/net/tun)", hint,
+                      "cannot open /dev/net/tun: %s", strerror(os));
 }
 
 static int create_fail(adit_error *err, int os, const char *name)
@@ -74,12 +76,14 @@ static int create_fail(adit_error *err, int os, const char *name)
         hint = "CAP_NET_ADMIN is needed, or a persistent device of this user's: "
                "ip tuntap add dev NAME mode tun user USER";
     if (os == EBUSY)
-        hint = "another process has a device of that name open: choose another name (or one with %d)";
+        hint =
+            "another process has a device of that name open: choose another name (or one with %d)";
     if (os == EINVAL)
-        hint = "is there an interface of that name which is no TUN, or a TUN made by other means? Choose another "
+        hint = "is there an interface of that name which is no TUN, or a TUN made by other means? "
+               "Choose another "
                "name";
-    return error_setf(err, error_from_errno(os), os, "TUNSETIFF", hint, "cannot make or adopt %s: %s", name,
-                      strerror(os));
+    return error_setf(err, error_from_errno(os), os, "TUNSETIFF", hint,
+                      "cannot make or adopt %s: %s", name, strerror(os));
 }
 
 static int tun_set_name(struct tun *t, struct ifreq *r)
@@ -141,7 +145,8 @@ static int tun_offloads(struct tun *t)
 
 /* ---------------------------------------------------------------------------------- configuration -- */
 
-static int tun_each_addr(struct tun *t, int (*each)(struct netlink *n, const struct netlink_prefix *p),
+static int tun_each_addr(struct tun *t,
+                         int (*each)(struct netlink *n, const struct netlink_prefix *p),
                          struct netlink *n)
 {
     int rc = ADIT_OK;
@@ -150,7 +155,8 @@ static int tun_each_addr(struct tun *t, int (*each)(struct netlink *n, const str
         struct netlink_prefix p;
 
         if (netlink_prefix_parse(&p, t->o->addrs[i]) != ADIT_OK)
-            return error_setf(t->err, ADIT_EINVAL, 0, "addrs", "write it as 172.19.0.1/30 or fd00::1/126",
+            return error_setf(t->err, ADIT_EINVAL, 0, "addrs",
+                              "write it as 172.19.0.1/30 or fd00::1/126",
                               "not an address with a prefix length: \"%s\"", t->o->addrs[i]);
         rc = each(n, &p);
     }
@@ -252,9 +258,10 @@ static void *tun_thread(void *arg)
     }
     os = errno;
     t->rc = error_setf(t->err, error_from_errno(os), os, "setns",
-                       os == EINVAL ? "is it a network namespace at all?"
-                                    : "CAP_SYS_ADMIN is needed; or have the device made inside and pass its "
-                                      "descriptor",
+                       os == EINVAL
+                           ? "is it a network namespace at all?"
+                           : "CAP_SYS_ADMIN is needed; or have the device made inside and pass its "
+                             "descriptor",
                        "cannot enter the network namespace: %s", strerror(os));
     return NULL;
 }
@@ -270,7 +277,8 @@ static int tun_build_in_thread(struct tun *t)
     os = pthread_create(&thread, NULL, tun_thread, t);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (os != 0)
-        return error_set(t->err, ADIT_ENOMEM, os, "pthread_create", "no thread for the network namespace",
+        return error_set(t->err, ADIT_ENOMEM, os, "pthread_create",
+                         "no thread for the network namespace",
                          "is the limit of processes reached (ulimit -u)?");
     pthread_join(thread, NULL);
     return t->rc;
@@ -289,7 +297,8 @@ static int netns_open(const adit_options *o, int *fd, adit_error *err)
         snprintf(path, sizeof(path), "/proc/self/fd/%d", o->netns_fd);
     else
         snprintf(path, sizeof(path), "%s%s", strchr(o->netns, '/') ? "" : "/run/netns/", o->netns);
-    *fd = o->netns_fd > 0 ? fcntl(o->netns_fd, F_DUPFD_CLOEXEC, 0) : open(path, O_RDONLY | O_CLOEXEC);
+    *fd =
+        o->netns_fd > 0 ? fcntl(o->netns_fd, F_DUPFD_CLOEXEC, 0) : open(path, O_RDONLY | O_CLOEXEC);
     if (*fd >= 0)
         return ADIT_OK;
     os = errno;
@@ -304,8 +313,9 @@ static int tun_make(struct tun *t)
     int rc;
 
     if (mtu_bytes < MTU_MIN || mtu_bytes > MTU_MAX)
-        return error_setf(t->err, ADIT_EINVAL, 0, "mtu_bytes", "choose 1280 to 65535; 1500 suits most",
-                          "an MTU of %u octets", mtu_bytes);
+        return error_setf(t->err, ADIT_EINVAL, 0, "mtu_bytes",
+                          "choose 1280 to 65535; 1500 suits most", "an MTU of %u octets",
+                          mtu_bytes);
     rc = netns_open(t->o, &t->netns_fd, t->err);
     if (rc != ADIT_OK)
         return rc;
@@ -333,7 +343,8 @@ static void tun_notices(const struct tun *t, const struct vnet_config *c, const 
         vnet_notice_refused(c, log, "self-test", t->failed, 0);
 }
 
-int tun_open(struct device **out, const adit_options *o, struct buf_pool *bufs, const struct log *log, adit_error *err)
+int tun_open(struct device **out, const adit_options *o, struct buf_pool *bufs,
+             const struct log *log, adit_error *err)
 {
     struct tun t = {.o = o, .err = err, .fd = -1};
     int rc = tun_make(&t);
@@ -356,7 +367,8 @@ int tun_open(struct device **out, const adit_options *o, struct buf_pool *bufs, 
     return rc;
 }
 
-int tun_open_fd(const adit_options *o, adit_socket *fd, int *vnet_hdr, char name[16], adit_error *err)
+int tun_open_fd(const adit_options *o, adit_socket *fd, int *vnet_hdr, char name[16],
+                adit_error *err)
 {
     struct tun t = {.o = o, .err = err, .fd = -1};
     const struct log silent = {0};
@@ -364,7 +376,8 @@ int tun_open_fd(const adit_options *o, adit_socket *fd, int *vnet_hdr, char name
 
     if (rc != ADIT_OK)
         return rc;
-    tun_notices(&t, &(struct vnet_config){.notice = o->notice, .notice_ctx = o->notice_ctx}, &silent);
+    tun_notices(&t, &(struct vnet_config){.notice = o->notice, .notice_ctx = o->notice_ctx},
+                &silent);
     *fd = t.fd;
     *vnet_hdr = t.has_header;
     memcpy(name, t.name, sizeof(t.name));

@@ -4,10 +4,10 @@
 #include <stdbool.h>
 
 struct tunfd {
-    bool is_tun;      /* a tunnel device, or a tap, at all */
-    bool is_tap;      /* carries Ethernet frames */
-    bool has_info;    /* four octets of packet information in front (no IFF_NO_PI) */
-    bool has_header;  /* a virtio-net header in front; its length: */
+    bool is_tun;     /* a tunnel device, or a tap, at all */
+    bool is_tap;     /* carries Ethernet frames */
+    bool has_info;   /* four octets of packet information in front (no IFF_NO_PI) */
+    bool has_header; /* a virtio-net header in front; its length: */
     int header_bytes;
     char ifname[16];
 };

@@ -44,8 +44,10 @@
 enum { COPY_BYTES_MAX = 2048, REFUSALS_MAX = 3, FAMILY_BYTES = 4 };
 
 _Static_assert(sizeof(struct iovec) == sizeof(adit_iov), "adit_iov is a struct iovec");
-_Static_assert(offsetof(struct iovec, iov_len) == offsetof(adit_iov, len), "adit_iov is a struct iovec");
-_Static_assert(offsetof(struct packet_out, headers) == PACKET_PREFIX, "the prefix is in front of the headers");
+_Static_assert(offsetof(struct iovec, iov_len) == offsetof(adit_iov, len),
+               "adit_iov is a struct iovec");
+_Static_assert(offsetof(struct packet_out, headers) == PACKET_PREFIX,
+               "the prefix is in front of the headers");
 _Static_assert((int)VNET_HEADER_BYTES <= (int)PACKET_PREFIX, "the frame header fits the prefix");
 
 struct vnet {
@@ -53,8 +55,8 @@ struct vnet {
     struct vnet_config config; /* .takes: what is left of it */
     struct buf *slot;          /* where the next packet is read into; always there */
     uint32_t frame_bytes;
-    bool is_socket;            /* writing must not raise SIGPIPE */
-    bool ends_with_zero;       /* reading nothing is the end, not an empty datagram */
+    bool is_socket;      /* writing must not raise SIGPIPE */
+    bool ends_with_zero; /* reading nothing is the end, not an empty datagram */
     uint8_t refused_tso, refused_uso;
 };
 
@@ -381,7 +383,8 @@ static int vnet_send_split(struct vnet *v, const struct packet_out *p, uint32_t 
     return ADIT_OK;
 }
 
-void vnet_notice_refused(const struct vnet_config *c, const struct log *log, const char *op, unsigned refused, int os)
+void vnet_notice_refused(const struct vnet_config *c, const struct log *log, const char *op,
+                         unsigned refused, int os)
 {
     adit_error e = {0};
     char words[32];

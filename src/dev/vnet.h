@@ -6,25 +6,25 @@
 #include "dev/dev.h"
 
 enum vnet_framing { /* what stands in front of each packet */
-    VNET_FRAMING_NONE,
-    VNET_FRAMING_HEADER, /* a virtio-net header of 10 octets */
-    VNET_FRAMING_FAMILY, /* the address family in 4 octets, big-endian, as on utun */
+                    VNET_FRAMING_NONE,
+                    VNET_FRAMING_HEADER, /* a virtio-net header of 10 octets */
+                    VNET_FRAMING_FAMILY, /* the address family in 4 octets, big-endian, as on utun */
 };
 
 enum { /* what the other side of the descriptor takes whole */
-    VNET_TSO4 = 1,
-    VNET_TSO6 = 2,
-    VNET_USO4 = 4,
-    VNET_USO6 = 8,
-    VNET_CSUM = 16,
-    VNET_ALL = 31,
+       VNET_TSO4 = 1,
+       VNET_TSO6 = 2,
+       VNET_USO4 = 4,
+       VNET_USO6 = 8,
+       VNET_CSUM = 16,
+       VNET_ALL = 31,
 };
 
 struct vnet_config {
     const struct device_ops *ops; /* with vnet_recv, vnet_send, vnet_close */
     int fd;                       /* non-blocking; taken, also on failure */
     enum vnet_framing framing;
-    unsigned takes;               /* VNET_*; without VNET_FRAMING_HEADER it must be 0 */
+    unsigned takes; /* VNET_*; without VNET_FRAMING_HEADER it must be 0 */
     uint32_t mtu_bytes;
     char ifname[16];
     void (*notice)(void *ctx, const adit_error *e);
@@ -40,4 +40,5 @@ void vnet_close(struct device *d);
 /* "tso4 tso6 uso": what `takes` says, for the status and for notices. */
 int vnet_takes_print(char *text, size_t text_bytes, unsigned takes);
 /* Tells the host, and the log, that these (VNET_*) are switched off. notice may be NULL. */
-void vnet_notice_refused(const struct vnet_config *c, const struct log *log, const char *op, unsigned refused, int os);
+void vnet_notice_refused(const struct vnet_config *c, const struct log *log, const char *op,
+                         unsigned refused, int os);

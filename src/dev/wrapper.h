@@ -6,7 +6,8 @@
 #include "dev/dev.h"
 
 /* Takes over what those above see of a device. */
-static inline void wrapper_init(struct device *d, const struct device_ops *ops, struct device *inner)
+static inline void wrapper_init(struct device *d, const struct device_ops *ops,
+                                struct device *inner)
 {
     *d = *inner;
     d->ops = ops;

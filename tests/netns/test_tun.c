@@ -38,7 +38,8 @@ static int setup(void **state)
     (void)state;
     rig_init(&g);
     rnd = random_seeded("tun");
-    options = (adit_options){.name = "t%d", .addrs = addrs, .addrs_count = 2, .netns_fd = ADIT_NO_SOCKET};
+    options =
+        (adit_options){.name = "t%d", .addrs = addrs, .addrs_count = 2, .netns_fd = ADIT_NO_SOCKET};
     options.notice = rig_notice;
     options.notice_ctx = &g;
     return unshare(CLONE_NEWNET);
@@ -178,8 +179,10 @@ static void device_that_exists_is_adopted_as_it_is(void **state)
     struct device *d;
 
     (void)state;
-    output_of("ip tuntap add dev own mode tun; ip addr add 10.9.0.1/30 dev own; ip addr add 10.8.0.1/24 dev own;"
-              "ip addr add fd00:9::1/126 dev own nodad; ip link set own up; ip route add default dev own");
+    output_of("ip tuntap add dev own mode tun; ip addr add 10.9.0.1/30 dev own; ip addr add "
+              "10.8.0.1/24 dev own;"
+              "ip addr add fd00:9::1/126 dev own nodad; ip link set own up; ip route add default "
+              "dev own");
     options.name = "own";
     options.default_route = 1;
     d = tun_new();
@@ -288,7 +291,8 @@ static void descriptor_of_a_device_can_be_given_to_another(void **state)
     assert_int_equal(vnet_hdr, 1);
     given.fds = &fd;
     given.fds_count = 1;
-    assert_int_equal(fd_open(&d, &given, &g.bufs, &g.log, &g.err), ADIT_EINVAL); /* vnet_hdr is not said */
+    assert_int_equal(fd_open(&d, &given, &g.bufs, &g.log, &g.err),
+                     ADIT_EINVAL); /* vnet_hdr is not said */
     given.fd_vnet_hdr = vnet_hdr;
     given.take_fds = 1;
     g.err = (adit_error){0};
@@ -328,7 +332,8 @@ static void self_test_leaves_nothing_to_read_and_takes_no_time(void **state)
         assert_false(offload_layout_parse(&l, p.data, p.len_bytes)); /* neither TCP nor UDP */
         buf_unref(p.buf);
     }
-    prints("cat /proc/net/snmp", "Udp: 4 "); /* one datagram and three of a train arrived, over IPv4 */
+    prints("cat /proc/net/snmp",
+           "Udp: 4 "); /* one datagram and three of a train arrived, over IPv4 */
     device_close(d);
 }
 
@@ -378,7 +383,8 @@ static void connecting_kernel_sends_a_syn(void **state)
 }
 
 /* A segment without payload from 10.9.0.2:80 to what sent `to`. */
-static void answer(struct device *d, const struct packet *to, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t payload)
+static void answer(struct device *d, const struct packet *to, uint8_t flags, uint32_t seq,
+                   uint32_t ack, uint32_t payload)
 {
     struct packet_out p = {.csum_start = 20, .csum_offset = 16, .payload_bytes = payload};
     struct ip_header ip, back;
@@ -386,10 +392,20 @@ static void answer(struct device *d, const struct packet *to, uint8_t flags, uin
 
     ip_parse(&ip, to->data, to->len_bytes, true);
     tcp_parse(&s, to->data + ip.header_bytes, ip.payload_bytes);
-    s = (struct tcp_segment){.src_port = 80, .dst_port = s.src_port, .seq = seq, .ack = ack, .wnd = 65535,
-                             .flags = flags, .has_wscale = flags & TCP_SYN, .wscale_log2 = 7, .mss_bytes = 1460,
+    s = (struct tcp_segment){.src_port = 80,
+                             .dst_port = s.src_port,
+                             .seq = seq,
+                             .ack = ack,
+                             .wnd = 65535,
+                             .flags = flags,
+                             .has_wscale = flags & TCP_SYN,
+                             .wscale_log2 = 7,
+                             .mss_bytes = 1460,
                              .has_mss = flags & TCP_SYN};
-    back = (struct ip_header){.version = 4, .proto = TCP, .ttl = 64, .payload_bytes = (uint32_t)tcp_emit_bytes(&s) + payload};
+    back = (struct ip_header){.version = 4,
+                              .proto = TCP,
+                              .ttl = 64,
+                              .payload_bytes = (uint32_t)tcp_emit_bytes(&s) + payload};
     memcpy(back.src, ip.dst, 16);
     memcpy(back.dst, ip.src, 16);
     ip_emit(p.headers, &back);
@@ -499,7 +515,8 @@ static void train_of_a_kernel_arrives_whole(void **state)
         skip();
     inet_pton(AF_INET, "10.9.0.2", &to.sin_addr);
     assert_int_equal(setsockopt(fd, 17, 103, &gso, sizeof(gso)), 0); /* SOL_UDP, UDP_SEGMENT */
-    assert_int_equal(sendto(fd, data, sizeof(data), 0, (struct sockaddr *)&to, sizeof(to)), sizeof(data));
+    assert_int_equal(sendto(fd, data, sizeof(data), 0, (struct sockaddr *)&to, sizeof(to)),
+                     sizeof(data));
     p = next_packet(d, UDP);
     assert_int_equal(p.gso_bytes, 1200);
     assert_int_equal(p.len_bytes, 28 + 12000);

@@ -33,11 +33,13 @@ static inline uint16_t slow_pseudo(const uint8_t *packet, uint8_t proto, uint32_
     bool is_v4 = packet[0] >> 4 == 4;
     uint32_t sum = slow_sum(proto, packet + (is_v4 ? 12 : 8), is_v4 ? 8 : 32);
 
-    return (uint16_t)((sum + transport_bytes) % 65535 == 0 ? 65535 : (sum + transport_bytes) % 65535);
+    return (uint16_t)((sum + transport_bytes) % 65535 == 0 ? 65535
+                                                           : (sum + transport_bytes) % 65535);
 }
 
 /* The checksums of a packet with `transport_at` octets of IP headers are right, and none of UDP is missing. */
-static inline bool checksums_are_right(const uint8_t *packet, uint32_t len_bytes, uint32_t transport_at, uint8_t proto)
+static inline bool checksums_are_right(const uint8_t *packet, uint32_t len_bytes,
+                                       uint32_t transport_at, uint8_t proto)
 {
     uint32_t transport_bytes = len_bytes - transport_at;
     uint16_t sum = slow_pseudo(packet, proto, transport_bytes);
@@ -80,8 +82,8 @@ static inline void make_ip(struct made *m, uint32_t ip_bytes, uint32_t transport
 
 /* A packet with the pseudo-header sum in its checksum field. options_bytes: a multiple of 8, in the IP header and, for TCP, in
  * the TCP header. */
-static inline void make_packet(struct made *m, uint8_t version, uint8_t proto, uint32_t options_bytes,
-                               uint32_t payload_bytes, struct random *r)
+static inline void make_packet(struct made *m, uint8_t version, uint8_t proto,
+                               uint32_t options_bytes, uint32_t payload_bytes, struct random *r)
 {
     uint32_t ip_bytes = (version == 4 ? 20 : 40) + options_bytes;
     uint32_t header_bytes = proto == TCP ? 20 + options_bytes : 8;
@@ -100,11 +102,13 @@ static inline void make_packet(struct made *m, uint8_t version, uint8_t proto, u
     } else {
         put_be16(t + 4, (uint16_t)(8 + payload_bytes));
     }
-    put_be16(t + (proto == TCP ? 16 : 6), slow_pseudo(m->octets, proto, header_bytes + payload_bytes));
+    put_be16(t + (proto == TCP ? 16 : 6),
+             slow_pseudo(m->octets, proto, header_bytes + payload_bytes));
 }
 
 /* The packet as one that goes out, its payload in slices of random lengths that point into m. */
-static inline void made_out(const struct made *m, struct packet_out *p, uint16_t gso_bytes, struct random *r)
+static inline void made_out(const struct made *m, struct packet_out *p, uint16_t gso_bytes,
+                            struct random *r)
 {
     uint32_t at = m->payload_at;
 

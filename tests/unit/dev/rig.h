@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* rig: memory and buffers for devices, and a device made of two lists: what it will give, and what was sent to it. */
 #pragma once
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <cmocka.h>
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -104,7 +109,8 @@ static const struct device_ops stub_ops = {"stub", stub_recv, stub_send, NULL, N
 static inline struct device *stub_init(struct stub *s, struct rig *g)
 {
     memset(s, 0, sizeof(*s));
-    s->dev = (struct device){.ops = &stub_ops, .bufs = &g->bufs, .log = &g->log, .fd = 17, .mtu_bytes = 1500};
+    s->dev = (struct device){
+        .ops = &stub_ops, .bufs = &g->bufs, .log = &g->log, .fd = 17, .mtu_bytes = 1500};
     s->dev.tso = s->dev.uso = s->dev.partial_csum = true;
     memcpy(s->dev.ifname, "stub0", 6);
     return &s->dev;

@@ -60,7 +60,8 @@ static struct device *external_new(void)
 
 static adit_packet offer(const struct made *m, uint32_t flags, uint16_t gso_bytes)
 {
-    return (adit_packet){.data = m->octets, .len = m->len_bytes, .flags = flags, .gso_bytes = gso_bytes};
+    return (adit_packet){
+        .data = m->octets, .len = m->len_bytes, .flags = flags, .gso_bytes = gso_bytes};
 }
 
 static int recv_and_free(struct device *d)

@@ -116,8 +116,9 @@ static void nonsense_is_refused_by_its_word(void **state)
 
 static void whole_specification_is_understood(void **state)
 {
-    struct device *d = fault_new("loss=1%,burst=3,dup=0.5%,reorder=1%,corrupt=0.1%,delay=10ms,jitter=2ms,"
-                                 "rate=100mbit,queue=100,seed=7,dir=both,mtu=1400");
+    struct device *d =
+        fault_new("loss=1%,burst=3,dup=0.5%,reorder=1%,corrupt=0.1%,delay=10ms,jitter=2ms,"
+                  "rate=100mbit,queue=100,seed=7,dir=both,mtu=1400");
 
     (void)state;
     assert_int_equal(d->fd, 17);
@@ -161,7 +162,8 @@ static void same_seed_does_the_same(void **state)
 
     (void)state;
     for (int run = 0; run < 3; run++) {
-        struct device *d = fault_new(run < 2 ? "loss=20%,dup=10%,seed=5" : "loss=20%,dup=10%,seed=6");
+        struct device *d =
+            fault_new(run < 2 ? "loss=20%,dup=10%,seed=5" : "loss=20%,dup=10%,seed=6");
 
         send_numbered(d, 500, 0);
         if (run == 0) {

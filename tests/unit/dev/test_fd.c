@@ -21,7 +21,8 @@ static struct random rnd;
 static int pair[2]; /* the device's end, and the test's */
 static adit_options options;
 
-static uint8_t refused_type; /* super-segments of this type are refused, as by a kernel that cannot */
+static uint8_t
+    refused_type; /* super-segments of this type are refused, as by a kernel that cannot */
 
 /* In place of the C library's. */
 ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
@@ -343,8 +344,8 @@ static void nonsense_is_refused_with_a_sentence(void **state)
         int code;
         const char *word;
     } rows[] = {
-        {NULL, 0, ADIT_EINVAL, "no descriptor"},     {two, 2, ADIT_ENOTSUP, "several queues"},
-        {stream, 1, ADIT_EINVAL, "stream socket"},   {pipes, 1, ADIT_EINVAL, "file or pipe"},
+        {NULL, 0, ADIT_EINVAL, "no descriptor"},   {two, 2, ADIT_ENOTSUP, "several queues"},
+        {stream, 1, ADIT_EINVAL, "stream socket"}, {pipes, 1, ADIT_EINVAL, "file or pipe"},
         {&bad, 1, ADIT_EINVAL, "descriptor 9999"},
     };
 

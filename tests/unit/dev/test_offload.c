@@ -27,7 +27,9 @@ static struct vnet_header honest(const struct made *m, uint16_t gso_bytes)
     h.csum_offset = m->proto == TCP ? 16 : 6;
     h.hdr_bytes = (uint16_t)m->payload_at;
     if (gso_bytes)
-        h.gso_type = m->proto == UDP ? VNET_GSO_UDP : m->version == 4 ? VNET_GSO_TCP4 : VNET_GSO_TCP6;
+        h.gso_type = m->proto == UDP   ? VNET_GSO_UDP
+                     : m->version == 4 ? VNET_GSO_TCP4
+                                       : VNET_GSO_TCP6;
     return h;
 }
 
@@ -73,22 +75,22 @@ static void contradictions_are_dropped(void **state)
         uint8_t version, proto, flags, gso_type;
         uint16_t gso_bytes, csum_start, csum_offset;
     } rows[] = {
-        {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_TCP4, 0, 20, 16},      /* no segment size */
+        {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_TCP4, 0, 20, 16}, /* no segment size */
         {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_TCP4, 1, 20, 16},
         {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_TCP4, 7, 20, 16},
-        {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_TCP4, 5000, 20, 16},   /* the whole payload */
+        {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_TCP4, 5000, 20, 16}, /* the whole payload */
         {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_TCP4, 65535, 20, 16},
-        {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_TCP6, 1000, 20, 16},   /* of another version */
+        {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_TCP6, 1000, 20, 16}, /* of another version */
         {6, TCP, VNET_NEEDS_CSUM, VNET_GSO_TCP4, 1000, 40, 16},
-        {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_UDP, 1000, 20, 16},    /* of another protocol */
+        {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_UDP, 1000, 20, 16}, /* of another protocol */
         {4, UDP, VNET_NEEDS_CSUM, VNET_GSO_TCP4, 1000, 20, 6},
         {4, UDP, VNET_NEEDS_CSUM, VNET_GSO_UDP | VNET_GSO_ECN, 1000, 20, 6},
-        {4, UDP, VNET_NEEDS_CSUM, 3, 1000, 20, 6},                /* fragmentation offload: never asked for */
+        {4, UDP, VNET_NEEDS_CSUM, 3, 1000, 20, 6}, /* fragmentation offload: never asked for */
         {4, TCP, VNET_NEEDS_CSUM, 77, 1000, 20, 16},
         {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_ECN, 1000, 20, 16},
-        {4, TCP, 0, VNET_GSO_TCP4, 1000, 20, 16},                 /* without a partial checksum */
+        {4, TCP, 0, VNET_GSO_TCP4, 1000, 20, 16}, /* without a partial checksum */
         {4, TCP, VNET_DATA_VALID, VNET_GSO_TCP4, 1000, 20, 16},
-        {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_NONE, 0, 40, 16},      /* elsewhere than the checksum is */
+        {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_NONE, 0, 40, 16}, /* elsewhere than the checksum is */
         {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_NONE, 0, 20, 6},
         {4, TCP, VNET_NEEDS_CSUM, VNET_GSO_NONE, 0, 0, 10},
         {6, UDP, VNET_NEEDS_CSUM, VNET_GSO_NONE, 0, 20, 6},
@@ -125,7 +127,8 @@ static void lengths_that_the_ip_header_does_not_state_are_no_super_segment(void 
         assert_int_equal(judge(&made, &h, &p), DROP_OFFLOAD_HEADER);
         put_be16(length, 0);
         assert_int_equal(judge(&made, &h, &p), DROP_OFFLOAD_HEADER);
-        put_be16(length, (uint16_t)(made.payload_at + 1000 - (version == 4 ? 0 : 40))); /* one segment */
+        put_be16(length,
+                 (uint16_t)(made.payload_at + 1000 - (version == 4 ? 0 : 40))); /* one segment */
         assert_int_equal(judge(&made, &h, &p), DROP_OFFLOAD_HEADER);
     }
 }
@@ -237,14 +240,16 @@ static void udp_checksum_of_zero_is_sent_as_ones(void **state)
         put_be16(made.octets + made.payload_at, 0);
         /* the sum over all, field included, becomes 0xffff: its complement is 0 */
         put_be16(made.octets + made.payload_at,
-                 (uint16_t)~slow_sum(0, made.octets + made.transport_at, made.len_bytes - made.transport_at));
+                 (uint16_t)~slow_sum(0, made.octets + made.transport_at,
+                                     made.len_bytes - made.transport_at));
         made_out(&made, &p, 0, &r);
         offload_complete_out(&p);
         assert_int_equal(p.csum_start, 0);
         len = flatten(&p, part_octets.octets);
         assert_int_equal(get_be16(part_octets.octets + made.transport_at + 6), 0xffff);
         assert_true(checksums_are_right(part_octets.octets, len, made.transport_at, UDP));
-        in = (struct packet){.data = made.octets, .len_bytes = made.len_bytes, .csum = PACKET_CSUM_PARTIAL};
+        in = (struct packet){
+            .data = made.octets, .len_bytes = made.len_bytes, .csum = PACKET_CSUM_PARTIAL};
         offload_complete(&in);
         assert_memory_equal(made.octets, part_octets.octets, len);
     }
@@ -291,18 +296,21 @@ static int receive_part(void *ctx, const struct packet_out *part)
     for (int i = 0; i < part->slices_count; i++) {
         const uint8_t *at = part->slices[i].base;
 
-        assert_true(at >= m->octets + m->payload_at && at + part->slices[i].len <= m->octets + m->len_bytes);
+        assert_true(at >= m->octets + m->payload_at &&
+                    at + part->slices[i].len <= m->octets + m->len_bytes);
     }
     offload_complete_out(&complete);
     len = flatten(&complete, part_octets.octets);
     assert_int_equal(len, packet_out_bytes(part));
     assert_true(checksums_are_right(part_octets.octets, len, m->transport_at, m->proto));
     is_last = a->payload_bytes + part->payload_bytes == whole_bytes;
-    assert_true(is_last ? part->payload_bytes <= a->gso_bytes : part->payload_bytes == a->gso_bytes);
+    assert_true(is_last ? part->payload_bytes <= a->gso_bytes
+                        : part->payload_bytes == a->gso_bytes);
     assert_int_equal(part->gso_bytes, 0);
     if (m->version == 4) {
         assert_int_equal(get_be16(part_octets.octets + 2), len);
-        assert_int_equal(get_be16(part_octets.octets + 4), (uint16_t)(get_be16(m->octets + 4) + a->count));
+        assert_int_equal(get_be16(part_octets.octets + 4),
+                         (uint16_t)(get_be16(m->octets + 4) + a->count));
         assert_memory_equal(part_octets.octets + 12, m->octets + 12, m->transport_at - 12);
     } else {
         assert_int_equal(get_be16(part_octets.octets + 4), len - 40);
@@ -410,7 +418,8 @@ static void header_for_a_kernel_is_one_that_we_would_believe(void **state)
         assert_int_equal(in.gso_bytes, gso);
         assert_int_equal(in.csum, PACKET_CSUM_PARTIAL);
         assert_int_equal(h.hdr_bytes, made.payload_at);
-        assert_int_equal(h.gso_type & VNET_GSO_ECN, gso && proto == TCP ? VNET_GSO_ECN : 0); /* CWR is set */
+        assert_int_equal(h.gso_type & VNET_GSO_ECN,
+                         gso && proto == TCP ? VNET_GSO_ECN : 0); /* CWR is set */
     }
 }
 
