@@ -387,7 +387,8 @@ static int worker_init_stack(struct worker *w, adit *engine, const struct stack_
     };
     int e;
 
-    w->ping = ping_new(w->loop, &config.sockets, &w->net, ms_to_ns(o->icmp_ms));
+    /* The ping sockets keep a pointer: to the copy that stack_init() makes, which lives as long as they do. */
+    w->ping = ping_new(w->loop, &w->stack.config.sockets, &w->net, ms_to_ns(o->icmp_ms));
     if (!w->ping)
         return error_set(err, ADIT_ENOMEM, 0, "ping", "no memory to forward echo requests", "");
     config.ping = w->ping;
