@@ -35,6 +35,7 @@ static void stats_collect(const struct worker *w, adit_stats *s)
         .tx_packets = n->tx_packets,
         .tcp_open = n->tcp_open,
         .tcp_half_open = n->tcp_half_open,
+        .tcp_time_wait = n->tcp_time_wait,
         .tcp_total = n->tcp_total,
         .tcp_rejected = n->tcp_rejected,
         .tcp_segments_retransmitted = n->tcp_segments_retransmitted,

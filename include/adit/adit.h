@@ -215,7 +215,7 @@ ADIT_API int adit_stack_listen(adit *a, const adit_addr *at, void (*fn)(void *ct
 typedef struct adit_stats {
     size_t size; /* sizeof(adit_stats), set by the caller */
     uint64_t rx_bytes, tx_bytes, rx_packets, tx_packets; /* at the device; a super-segment is one packet */
-    uint64_t tcp_open, tcp_half_open, tcp_total, tcp_rejected;
+    uint64_t tcp_open, tcp_half_open, tcp_time_wait, tcp_total, tcp_rejected; /* tcp_open: the two after it included */
     uint64_t tcp_segments_retransmitted, tcp_fast_retransmits, tcp_timeouts; /* losses repaired, and how */
     uint64_t udp_open, udp_total, icmp_total;
     uint64_t memory_used_bytes, memory_peak_bytes, memory_budget_bytes, memory_starved;

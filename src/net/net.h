@@ -75,7 +75,7 @@ struct net_config { /* copied; strings borrowed for life */
 
 struct net_stats {
     uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
-    uint64_t tcp_total, tcp_rejected, tcp_open, tcp_half_open;
+    uint64_t tcp_total, tcp_rejected, tcp_open, tcp_half_open, tcp_time_wait;
     uint64_t tcp_segments_retransmitted, tcp_fast_retransmits, tcp_timeouts;
     uint64_t udp_total, udp_open, icmp_total;
     uint64_t drops[DROP_COUNT];

@@ -152,6 +152,7 @@ void tcp_enter(struct tcp *t, enum tcp_state s)
 
     assert(s == TCP_CLOSED || (state_moves[t->state] & TO(s)));
     tcp_count_half_open(t, state_is_half_open(s));
+    net->stats.tcp_time_wait += (uint64_t)(s == TCP_TIME_WAIT) - (uint64_t)(t->state == TCP_TIME_WAIT);
     t->state = (uint8_t)s;
     t->engine->states_visited |= TO(s);
     if (s == TCP_TIME_WAIT) {
