@@ -114,12 +114,15 @@ static int loopback_up(struct complaint *why)
     return rc;
 }
 
-/* A new network namespace lets nobody open ping sockets. Without privileges they are the only way to ping, but no
- * command must fail for want of them, so a refusal is passed over. All groups, or where only one is mapped, that one. */
-static void ping_allow(void)
+/* What is pleasant, but no command must fail for want of it: where /proc/sys is read-only these are passed over.
+ *
+ * A new network namespace lets nobody open ping sockets, and without privileges they are the only way to ping: all groups
+ * may, or where only one is mapped, that one. At the other end of the TUN there is no router that could be solicited. */
+static void settings_make(void)
 {
     static const char path[] = "/proc/sys/net/ipv4/ping_group_range";
     char range[64];
+    file_write("/proc/sys/net/ipv6/conf/default/router_solicitations", "0");
     snprintf(range, sizeof(range), "%u %u", (unsigned)getegid(), (unsigned)getegid());
     if (file_write(path, "0 2147483647"))
         file_write(path, range);
@@ -142,6 +145,6 @@ int namespace_enter(struct complaint *why)
     }
     if (loopback_up(why))
         return -1;
-    ping_allow();
+    settings_make();
     return 0;
 }

@@ -2,8 +2,9 @@
 /* privilege: Linux capabilities by their system calls (capabilities(7)); there is nothing here that libcap would make
  * shorter.
  *
- * The bounding set is emptied first, because that takes CAP_SETPCAP; then the sets of the process; then no_new_privs, so
- * that set-user-ID programs and file capabilities give nothing back.
+ * The sets of the process are cut, then no_new_privs is set: it lets no program that is executed later, by whatever
+ * file capabilities, set-user-ID bit or uid 0, have more than the process has (execve(2)). The bounding set stays whole:
+ * without the capabilities that a file asks for the kernel would refuse to execute it at all, ping(8) for one.
  *
  * Root without a user namespace of ours keeps what it needs to be root over files and processes, and loses what leads out
  * of the network namespace: entering another one and mounting (CAP_SYS_ADMIN), changing routes (CAP_NET_ADMIN),
@@ -12,6 +13,7 @@
 #include "privilege.h"
 #include <errno.h>
 #include <linux/capability.h>
+#include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -80,13 +82,10 @@ int privilege_drop(struct complaint *why)
     bool all = in_own_user_namespace();
     if (capabilities_get(&sets))
         return complain(why, "capget");
-    /* EINVAL ends the list: a capability that this kernel does not know. */
-    for (unsigned cap = 0; cap < CAP_WORDS * 32 && prctl(PR_CAPBSET_READ, cap) >= 0; cap++) {
+    for (unsigned cap = 0; cap < CAP_WORDS * 32; cap++) {
         if (!all && !leads_out(cap))
             continue;
-        if (prctl(PR_CAPBSET_DROP, cap))
-            return complain(why, "PR_CAPBSET_DROP");
-        unsigned keep = ~(1u << cap % 32);
+        uint32_t keep = ~(1u << cap % 32);
         sets.words[cap / 32].effective &= keep;
         sets.words[cap / 32].permitted &= keep;
         sets.words[cap / 32].inheritable &= keep;

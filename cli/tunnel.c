@@ -8,7 +8,8 @@
  *
  * Draining: a program may close a connection and exit while the kernel still holds octets of it. They come through the
  * TUN afterwards, so an instance that stopped at once would lose them. It goes on until no TCP flow is left, or until
- * nothing has moved for DRAIN_QUIET_MS, or DRAIN_MAX_MS have passed, or someone asks adit to end. */
+ * nothing has moved for DRAIN_QUIET_MS, or DRAIN_MAX_MS have passed, or someone asks adit to end. It looks only after a
+ * first step, because the counters of a running instance may be some milliseconds old. */
 #include "tunnel.h"
 #include "job.h"
 #include <errno.h>
@@ -16,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { DRAIN_STEP_MS = 10, DRAIN_QUIET_MS = 200, DRAIN_MAX_MS = 5000 };
+enum { DRAIN_STEP_MS = 12, DRAIN_QUIET_MS = 240, DRAIN_MAX_MS = 5000 };
 
 static void log_print(void *ctx, const adit_log_record *r)
 {
@@ -112,15 +113,13 @@ void tunnel_drain(struct tunnel *t, adit_stats *s)
 {
     unsigned quiet_ms = 0;
     *s = (adit_stats){.size = sizeof(*s)};
-    adit_get_stats(t->engine, s);
-    for (unsigned ms = 0; s->tcp_open > 0 && ms < DRAIN_MAX_MS; ms += DRAIN_STEP_MS) {
+    for (unsigned ms = 0; ms < DRAIN_MAX_MS && quiet_ms < DRAIN_QUIET_MS; ms += DRAIN_STEP_MS) {
         uint64_t before = stats_motion(s);
-        if (job_pause(DRAIN_STEP_MS))
-            return;
+        bool interrupted = job_pause(DRAIN_STEP_MS);
         adit_get_stats(t->engine, s);
-        quiet_ms = stats_motion(s) == before ? quiet_ms + DRAIN_STEP_MS : 0;
-        if (quiet_ms >= DRAIN_QUIET_MS)
+        if (interrupted || s->tcp_open == s->tcp_time_wait)
             return;
+        quiet_ms = stats_motion(s) == before ? quiet_ms + DRAIN_STEP_MS : 0;
     }
 }
 

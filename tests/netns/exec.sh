@@ -52,6 +52,7 @@ setup()
     mknod -m 0666 /dev/net/tun c 10 200
 
     ip link set lo up
+    sysctl -qw net.ipv4.ping_group_range='0 2147483647' # as systemd sets it for ordinary users
     ip netns add $server
     ip link add exec0 type veth peer name exec1 netns $server
     ip addr add 10.99.0.1/24 dev exec0
@@ -245,9 +246,10 @@ as_an_ordinary_user()
     names_and_connections "${ordinary[@]}" "$adit" exec --
     status 0 "the user stays the same" "${ordinary[@]}" "$adit" exec -- sh -c 'test "$(id -u)" = 65534'
     status 0 "no capability is left" "${ordinary[@]}" "$adit" exec -- \
-        sh -c 'grep -q "CapBnd:.0000000000000000" /proc/self/status'
+        sh -c 'test "$(grep -c "Cap[IPEA]..:.0000000000000000" /proc/self/status)" = 4'
     status 0 "no privilege can be gained" "${ordinary[@]}" "$adit" exec -- \
         sh -c 'grep -q "NoNewPrivs:.1" /proc/self/status'
+    status 2 "not even by root" "$adit" exec -- ip link set adit0 down
     status 0 "the network cannot be changed" "${ordinary[@]}" "$adit" exec -- \
         sh -c '! ip link set lo down 2>/dev/null'
 }
