@@ -42,7 +42,6 @@ static bool request_line_parse(struct http_request *out, const char *at, const c
     if (memcmp(space + 1, version, sizeof(version) - 1) != 0 || end[-1] < '0' || end[-1] > '9')
         return false;
     out->is_head = method == 4 && memcmp(at, "HEAD", 4) == 0;
-    out->is_modern = end[-1] != '0';
     return true;
 }
 

@@ -5,9 +5,8 @@
 #include <stddef.h>
 
 struct http_request {
-    bool is_head;   /* HEAD: no body in the answer */
-    bool is_plain;  /* a tool that prints what it gets (curl, wget): text instead of HTML */
-    bool is_modern; /* HTTP/1.1 or later of 1 */
+    bool is_head;  /* HEAD: no body in the answer */
+    bool is_plain; /* a tool that prints what it gets (curl, wget): text instead of HTML */
 };
 
 enum http_parse {

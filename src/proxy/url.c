@@ -156,7 +156,7 @@ static int host_parse(struct url_server *out, struct part text, bool in_brackets
         return url_refuse(err, "a name has at most 253 characters", "the host is too long");
     memcpy(copy, text.at, text.len_bytes);
     copy[text.len_bytes] = '\0';
-    if (adit_addr_parse(&addr, copy) == ADIT_OK && addr.port == 0 && copy[0] != '[') {
+    if (in_brackets == (strchr(copy, ':') != NULL) && adit_addr_parse(&addr, copy) == ADIT_OK) {
         addr.port = out->addr.port;
         out->addr = addr;
         return 0;
