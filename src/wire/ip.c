@@ -350,21 +350,31 @@ enum drop ip_parse_quoted(struct ip_header *h, const uint8_t *data, size_t len_b
     return ip_parse_any(h, data, len_bytes, IP_RULE_QUOTED);
 }
 
+/* The field for a sum of less than 2^16 words of 32 bits in host order. */
+static uint16_t ip4_checksum(uint64_t sum)
+{
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    return (uint16_t)~sum;
+}
+
+/* Made of words, and summed as such: a sum over octets that were just written singly waits for each of them. */
 static size_t ip4_emit(uint8_t *out, const struct ip_header *h)
 {
-    size_t total_bytes = (size_t)h->payload_bytes + IP4_HEADER_BYTES;
+    uint64_t total_bytes = (uint64_t)h->payload_bytes + IP4_HEADER_BYTES;
+    uint32_t length = total_bytes > UINT16_MAX ? 0 : (uint32_t)total_bytes;
+    uint32_t first = 0x45u << 24 | (uint32_t)h->tos << 16 | length;
+    uint32_t second = h->fragment_id << 16 | (h->dont_fragment ? IP4_DONT_FRAGMENT : 0);
+    uint32_t third = (uint32_t)h->ttl << 24 | (uint32_t)h->proto << 16;
+    uint32_t src = get_be32(h->src + 12), dst = get_be32(h->dst + 12);
 
-    out[0] = 0x45;
-    out[1] = h->tos;
-    put_be16(out + 2, total_bytes > UINT16_MAX ? 0 : (uint16_t)total_bytes);
-    put_be16(out + 4, (uint16_t)h->fragment_id);
-    put_be16(out + 6, h->dont_fragment ? IP4_DONT_FRAGMENT : 0);
-    out[8] = h->ttl;
-    out[9] = h->proto;
-    put_be16(out + 10, 0);
-    memcpy(out + 12, h->src + 12, 4);
-    memcpy(out + 16, h->dst + 12, 4);
-    put_be16(out + 10, checksum_finish(checksum_add(0, out, IP4_HEADER_BYTES)));
+    third |= ip4_checksum((uint64_t)first + second + third + src + dst);
+    put_be32(out, first);
+    put_be32(out + 4, second);
+    put_be32(out + 8, third);
+    put_be32(out + 12, src);
+    put_be32(out + 16, dst);
     return IP4_HEADER_BYTES;
 }
 

@@ -717,6 +717,31 @@ static void what_is_emitted_parses_to_the_same(void **state)
     }
 }
 
+static void every_ipv4_header_that_is_emitted_has_its_checksum(void **state)
+{
+    struct random r = random_seeded("ip");
+
+    (void)state;
+    for (int round = 0; round < 20000; round++) {
+        struct ip_header h = {.proto = IP_PROTO_UDP,
+                              .ttl = (uint8_t)(1 + random_below(&r, 255)),
+                              .tos = (uint8_t)random_next(&r),
+                              .fragment_id = (uint32_t)random_next(&r),
+                              .dont_fragment = random_below(&r, 2)};
+        uint32_t ends[2] = {(uint32_t)random_next(&r), (uint32_t)random_next(&r)};
+        uint8_t out[20];
+        struct ip_header back;
+
+        if (round % 3 == 0)
+            ends[0] = ends[1] = round % 2 ? 0 : 0xffffffff;
+        ip_map4(h.src, (const uint8_t *)&ends[0]);
+        ip_map4(h.dst, (const uint8_t *)&ends[1]);
+        ip_emit(out, &h);
+        assert_int_equal(ip_parse(&back, out, sizeof(out), true), DROP_NONE);
+        assert_int_equal(back.fragment_id, h.fragment_id & 0xffff);
+    }
+}
+
 static void a_payload_too_long_for_its_field_emits_a_length_of_zero(void **state)
 {
     struct ip_header h = {.payload_bytes = 65535 - 20};
@@ -846,6 +871,7 @@ int main(void)
         cmocka_unit_test(a_quoted_packet_may_be_cut_behind_its_headers),
         cmocka_unit_test(broken_packets_are_refused_or_make_sense),
         cmocka_unit_test(what_is_emitted_parses_to_the_same),
+        cmocka_unit_test(every_ipv4_header_that_is_emitted_has_its_checksum),
         cmocka_unit_test(a_payload_too_long_for_its_field_emits_a_length_of_zero),
         cmocka_unit_test(addresses_are_what_the_registries_say),
     };
