@@ -12,8 +12,11 @@ static int echo_forward(struct stack *s, const struct echo *e, const struct ip_h
 
     if (err == 0)
         return ADIT_ECHO_FORWARD;
-    /* Nobody lets us ping: the client is told so. A limit or a passing failure is silence, as on a real network. */
-    return err == ADIT_EPERM ? ADIT_UNREACH_ADMIN : ADIT_DROP;
+    /* Nobody lets us ping, or there is no way: the client is told so. A limit or a passing failure is silence, as on a real
+     * network. */
+    if (err == ADIT_EPERM || err == ADIT_ENETUNREACH || err == ADIT_EHOSTUNREACH)
+        return adit_verdict_for(err);
+    return ADIT_DROP;
 }
 
 int stack_echo(void *stack, struct echo *e, const struct ip_header *ip, const struct icmp_message *m)
