@@ -150,7 +150,11 @@ static void full_queue_takes_no_more(void **state)
     make_packet(&made, 4, UDP, 0, 60000, &rnd); /* and in octets */
     for (int i = 0; i < 100; i++)
         p[i] = offer(&made, 0, 0);
-    assert_in_range(external_push(d, p, 100), 60, 70);
+    for (int i = 0; i < 3; i++) {
+        got = external_push(d, p, 100);
+        assert_in_range(got, 60, 70);
+        assert_int_equal(recv_and_free(d), got + (i == 0 ? 100 : 0));
+    }
     device_close(d);
 }
 

@@ -250,8 +250,17 @@ static void rate_spaces_packets_and_its_queue_overflows(void **state)
     device_close(d);
 
     d = fault_new("rate=1mbit");
-    send_numbered(d, 1, 0);
-    assert_true(device_next_ns(d) == made.len_bytes * 8 * 1000ull); /* a bit takes 1 us */
+    for (uint32_t i = 0, at_ns = 0; i < 5; i++) {
+        struct packet_out p;
+
+        numbered(i, &p);
+        assert_int_equal(device_send(d, &p, 0), ADIT_OK);
+        at_ns += made.len_bytes * 8 * 1000; /* a bit takes 1 us */
+        device_expire(d, at_ns - 1);
+        assert_int_equal(stub.sent_count, i);
+        device_expire(d, at_ns);
+        assert_int_equal(stub.sent_count, i + 1);
+    }
     device_close(d);
 }
 

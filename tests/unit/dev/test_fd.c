@@ -29,6 +29,7 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 {
     const struct vnet_header *h = m->msg_iov[0].iov_base;
 
+    assert_true(flags & MSG_NOSIGNAL);
     if (refused_type && (h->gso_type & 0x7f) == refused_type) {
         errno = EINVAL;
         return -1;
