@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* print: one line about a packet, for traces and for failing tests: "4 10.0.0.2:40000 > 1.2.3.4:80 S seq 7 win 64240 <mss 1460,...>". */
+/* print: one line about a packet, for traces and for failing tests:
+ * "4 10.0.0.2:40000 > 1.2.3.4:80 S seq 7 win 64240 <mss 1460,...>". */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
