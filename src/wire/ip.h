@@ -41,7 +41,8 @@ static inline bool ip_is_fragment(const struct ip_header *h)
 }
 
 /* check_sum: verify the IPv4 header checksum. On a drop *h may be half filled; version, src, dst are valid for
- * every reason but IP_TRUNCATED, IP_VERSION and IP_HEADER. */
+ * every reason but IP_TRUNCATED, IP_VERSION and IP_HEADER. After IP_ROUTING_HEADER header_bytes is where that
+ * header begins. */
 enum drop ip_parse(struct ip_header *h, const uint8_t *data, size_t len_bytes, bool check_sum);
 /* The same for a packet that an ICMP error quotes: it may be cut anywhere behind its headers, routers have changed its TTL
  * (which may be 0) and not always its checksum. payload_bytes: what is there of it. */

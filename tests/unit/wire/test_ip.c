@@ -461,6 +461,18 @@ static void a_routing_header_is_refused_only_with_segments_left(void **state)
                      DROP_IP_ROUTING_HEADER);
 }
 
+static void a_refused_routing_header_shows_where_it_begins(void **state)
+{
+    struct ip_rig r = rig_ip6(60);
+
+    (void)state;
+    rig_add_extension(&r, 43, 16);
+    rig_add(&r, "\x11\x00\x04\x01\x00\x00\x00\x00", 8);
+    rig_add_payload(&r);
+    assert_int_equal(rig_parse(&r), DROP_IP_ROUTING_HEADER);
+    assert_int_equal(r.h.header_bytes, 40 + 16);
+}
+
 static void options_of_ipv6_must_fit_their_header(void **state)
 {
     struct ip_rig last = rig_ip6(60);
@@ -859,6 +871,7 @@ int main(void)
         cmocka_unit_test(extension_headers_are_limited_in_octets),
         cmocka_unit_test(an_extension_header_beyond_the_payload_is_refused),
         cmocka_unit_test(a_routing_header_is_refused_only_with_segments_left),
+        cmocka_unit_test(a_refused_routing_header_shows_where_it_begins),
         cmocka_unit_test(options_of_ipv6_must_fit_their_header),
         cmocka_unit_test(unknown_options_of_ipv6_do_what_their_high_bits_say),
         cmocka_unit_test(jumbograms_are_refused),
