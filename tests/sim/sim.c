@@ -9,6 +9,7 @@
 
 enum { PATTERN_BYTES = 65521 };
 #define SIM_RETRY_NS 50000ull
+#define BURST_MAX_NS 1000000000ull
 
 double sim_uniform(struct sim *s)
 {
@@ -120,6 +121,16 @@ static struct sim_packet queue_pop(struct sim *s)
 
 /* ------------------------------------------------------------------------------------------ link -- */
 
+static void sim_print(const struct sim *s, int from, const struct packet *p, const char *fate)
+{
+    char text[200];
+
+    if (!s->trace)
+        return;
+    (void)packet_print(text, sizeof(text), p->data, p->len_bytes);
+    fprintf(stderr, "%.6f %d: %s%s%s\n", (double)s->now_ns / 1e9, from, text, fate ? " | " : "", fate ? fate : "");
+}
+
 static struct buf *flatten(struct sim_host *to, const struct packet_out *p)
 {
     uint32_t total = packet_out_bytes(p), at = p->headers_bytes;
@@ -142,8 +153,12 @@ static bool link_loses(struct sim *s, struct sim_link *l)
     if (c->burst_enter > 0) {
         double p = l->in_burst ? c->burst_leave : c->burst_enter;
 
-        if (sim_uniform(s) < p)
+        if (l->in_burst && s->now_ns - l->burst_since_ns > BURST_MAX_NS)
+            l->in_burst = false; /* a link that loses everything for minutes is dead, not lossy */
+        else if (sim_uniform(s) < p)
             l->in_burst = !l->in_burst;
+        if (!l->in_burst)
+            l->burst_since_ns = s->now_ns;
         if (l->in_burst)
             return true;
     }
@@ -209,6 +224,7 @@ static void link_send(struct sim *s, int from, struct packet p)
     if (c->rate_bps > 0) {
         if ((start - s->now_ns) * (c->rate_bps / 8) / 1000000000 + p.len_bytes > c->queue_bytes) {
             l->queue_drops++;
+            sim_print(s, from, &p, "queue full");
             buf_unref(p.buf);
             return;
         }
@@ -217,6 +233,7 @@ static void link_send(struct sim *s, int from, struct packet p)
     }
     if (link_loses(s, l)) {
         l->lost++;
+        sim_print(s, from, &p, "lost");
         buf_unref(p.buf);
         return;
     }
@@ -575,17 +592,6 @@ static void sim_change_mtu(struct sim *s)
     s->link[0].mtu_bytes = s->link[1].mtu_bytes = s->mtu_after_bytes;
 }
 
-static void sim_trace(const struct sim *s, const struct sim_packet *p, enum drop why)
-{
-    char text[200];
-
-    if (!s->trace)
-        return;
-    (void)packet_print(text, sizeof(text), p->p.data, p->p.len_bytes);
-    fprintf(stderr, "%.6f -> %d %s%s%s\n", (double)s->now_ns / 1e9, p->to, text, why ? " | " : "",
-            why ? drop_name(why) : "");
-}
-
 static uint64_t sim_next_ns(struct sim *s, uint64_t apps_ns)
 {
     uint64_t next = apps_ns;
@@ -613,8 +619,10 @@ bool sim_run(struct sim *s, uint64_t limit_ns)
         sim_change_mtu(s);
         while (s->queued > 0 && s->queue[0].at_ns <= s->now_ns) {
             struct sim_packet p = queue_pop(s);
+            enum drop why;
 
-            sim_trace(s, &p, net_input(&s->host[p.to].net, &p.p, s->now_ns));
+            why = net_input(&s->host[p.to].net, &p.p, s->now_ns);
+            sim_print(s, !p.to, &p.p, why ? drop_name(why) : NULL);
             buf_unref(p.p.buf);
         }
         apps_ns = apps_run(s);
@@ -636,7 +644,7 @@ bool sim_run(struct sim *s, uint64_t limit_ns)
             if (a->abort_at != UINT64_MAX || b->abort_at != UINT64_MAX)
                 continue;
             if (a->received != b->to_send || a->why != 0)
-                sim_fail(s, "a stream did not arrive whole", a->received, b->to_send);
+                sim_fail(s, a->why ? adit_strerror(a->why) : "a stream did not arrive whole", a->received, b->to_send);
         }
     return !s->failure;
 }

@@ -37,7 +37,7 @@ struct sim_packet {
 struct sim_link {
     struct sim_link_config config;
     uint32_t mtu_bytes;
-    uint64_t busy_until_ns;
+    uint64_t busy_until_ns, burst_since_ns;
     bool in_burst;
     uint64_t packets, lost, queue_drops, corrupted;
 };
