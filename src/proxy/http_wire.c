@@ -28,13 +28,26 @@ static size_t method_bytes(const char *at, const char *end)
     return n;
 }
 
+/* The beginning of a request line: a method, or a method and more of what a line may have. A CR may be half of its end. */
+static bool may_become_request(const char *at, const char *end)
+{
+    size_t method = method_bytes(at, end);
+
+    if (method > METHOD_MAX || (at + method < end && (method == 0 || at[method] != ' ')))
+        return false;
+    for (at += method; at < end; at++)
+        if ((unsigned char)*at < ' ' && (*at != '\r' || at + 1 < end))
+            return false;
+    return true;
+}
+
 static bool request_line_parse(struct http_request *out, const char *at, const char *end)
 {
     static const char version[] = "HTTP/1.";
     size_t method = method_bytes(at, end);
     const char *target = at + method + 1, *space;
 
-    if (method == 0 || method > METHOD_MAX || target >= end || target[-1] != ' ')
+    if (!may_become_request(at, end) || method == 0 || target >= end)
         return false;
     space = memchr(target, ' ', (size_t)(end - target));
     if (!space || space == target || (size_t)(end - space) != sizeof(version) + 1)
@@ -58,19 +71,6 @@ static void field_take(struct http_request *out, const char *at, const char *end
     for (size_t i = 0; i < sizeof(tools) / sizeof(tools[0]); i++)
         if ((size_t)(end - at) >= strlen(tools[i]) && memcmp(at, tools[i], strlen(tools[i])) == 0)
             out->is_plain = true;
-}
-
-/* A line that has no end yet: a method, or a method and more of what a line may have. */
-static bool may_become_request(const char *at, const char *end)
-{
-    size_t method = method_bytes(at, end);
-
-    if (method > METHOD_MAX || (at + method < end && (method == 0 || at[method] != ' ')))
-        return false;
-    for (at += method; at < end; at++)
-        if ((unsigned char)*at < ' ' && *at != '\r')
-            return false;
-    return true;
 }
 
 enum http_parse http_request_parse(struct http_request *out, const char *data, size_t len_bytes)

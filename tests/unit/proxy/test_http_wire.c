@@ -73,6 +73,8 @@ static void what_cannot_become_http_is_told_at_once(void **state)
         {"GET / x HTTP/1.1\r\n\r\n", 20},
         {"GET\r\n", 5},
         {"GET / \0HTTP/1.1", 15},
+        {"GET /\0 HTTP/1.1\n\n", 17},
+        {"GET /\r HTTP/1.1\n\n", 17},
         {" GET / HTTP/1.1\r\n\r\n", 19},
         {"ABCDEFGHIJKLMNOPQ", 17},
         {"\r\n", 2},
