@@ -10,8 +10,9 @@
 #  |                   | veth |                                 | TUN  |                      |
 #  | 10.99.0.2         |------| 10.99.0.1                       |======| 192.0.0.1            |
 #  | fd99::2           |      | fd99::1                         |      | fd61:6469:7400::1    |
-#  +-------------------+      | named.py 127.0.0.53:53          |      | resolv.conf:         |
+#  +-------------------+      | named.py 127.0.0.53, 10.99.0.1  |      | resolv.conf:         |
 #                             | http.server 127.0.0.1:8081      |      |   192.0.0.2          |
+#                             | microsocks 127.0.0.1:1080       |      |                      |
 #                             +---------------------------------+      +----------------------+
 #
 # The test's mount namespace has its own /run, /etc (resolv.conf is a link into /run, as with systemd-resolved) and
@@ -73,9 +74,12 @@ setup()
     pids+=($!)
     "$here/named.py" 127.0.0.53 10.99.0.2 fd99::2 >/run/test/named &
     pids+=($!)
+    "$here/named.py" 10.99.0.1 10.99.0.2 fd99::2 >/run/test/named2 &
+    pids+=($!)
     wait_for curl -s -o /dev/null http://10.99.0.2:8080/
     wait_for curl -s -o /dev/null http://127.0.0.1:8081/
     wait_for grep -q ready /run/test/named
+    wait_for grep -q ready /run/test/named2
 }
 
 # Until it succeeds, for at most 10 s.
@@ -197,6 +201,31 @@ capture_and_summary()
     says "the capture has the connection" '10.99.0.2.8080'
 }
 
+behind_a_proxy()
+{
+    local via=(--via socks5://user:secret@127.0.0.1:1080)
+    if ! command -v microsocks >/dev/null; then
+        echo "skipped: a proxy (microsocks is not installed)"
+        return
+    fi
+    microsocks -i 127.0.0.1 -p 1080 -u user -P secret >/dev/null 2>&1 &
+    pids+=($!)
+    wait_for curl -s -o /dev/null -x socks5://user:secret@127.0.0.1:1080 http://10.99.0.2:8080/
+    status 0 "a page through a SOCKS5 server" "$adit" exec "${via[@]}" -- \
+        curl -sS http://10.99.0.2:8080/page
+    status 0 "a page over IPv6 through it" "$adit" exec "${via[@]}" -- \
+        curl -sS -g 'http://[fd99::2]:8080/page'
+    status 0 "names are asked for through it" "$adit" exec "${via[@]}" --dns 10.99.0.1 -- \
+        curl -sS http://www.example.test:8080/page
+    status 7 "a port that it finds closed is refused" "$adit" exec "${via[@]}" -- \
+        curl -sS -m 5 http://10.99.0.2:9/
+    status 6 "a loopback nameserver is not asked through it" "$adit" exec "${via[@]}" -- \
+        curl -sS -m 5 http://www.example.test:8080/page
+    says "and it is said why" 'a proxy cannot ask 127.0.0.53'
+    status 0 "its password is not in the list of processes" "$adit" exec "${via[@]}" -- \
+        sh -c '! tr "\0" " " </proc/$PPID/cmdline | grep -q "user:s[e]cret"'
+}
+
 fails_closed()
 {
     status 125 "a URL that means nothing" "$adit" exec --via nonsense://x -- touch /run/test/ran
@@ -263,6 +292,7 @@ fails_closed
 a_dead_adit_leaves_no_way_out
 names_and_connections "$adit" exec --
 capture_and_summary
+behind_a_proxy
 echo "as an ordinary user:"
 as_an_ordinary_user
 exit $failed
