@@ -108,6 +108,14 @@ bool loop_is_own_thread(const struct adit_loop *l)
     return thread == 0 || thread == (uintptr_t)uv_thread_self();
 }
 
+/* In a callback of the loop: it looks at posts before it blocks. A loop that nobody runs yet is nobody's own here: another
+ * thread may be about to. */
+static bool loop_is_inside(const struct adit_loop *l)
+{
+    return atomic_load_explicit(&l->thread, memory_order_relaxed) == (uintptr_t)uv_thread_self() &&
+           l->is_iterating;
+}
+
 int adit_post(adit_loop *l, void (*fn)(void *arg), void *arg)
 {
     struct loop_post *post = malloc(sizeof(*post));
@@ -129,7 +137,7 @@ int adit_post(adit_loop *l, void (*fn)(void *arg), void *arg)
         free(post);
         return ADIT_ECLOSED;
     }
-    if (is_first && !(loop_is_own_thread(l) && l->is_iterating))
+    if (is_first && !loop_is_inside(l))
         uv_async_send(&l->async);
     return 0;
 }

@@ -68,7 +68,7 @@ struct names_rig {
     struct sock_config config;
     struct dial *dial;
     char tried[ADDRS_MAX][ADIT_ADDR_TEXT];
-    uint64_t tried_ns[ADDRS_MAX];
+    uint64_t now_ns;
     int tried_count, told, err, refuse_all;
     adit_socket s;
 };
@@ -80,8 +80,13 @@ static int note_attempt(void *ctx, adit_socket s, const adit_dest *to)
     (void)s;
     assert_string_equal(to->host, "a.test");
     adit_addr_format(&to->addr, r->tried[r->tried_count], ADIT_ADDR_TEXT);
-    r->tried_ns[r->tried_count++] = rig_clock_ns();
+    r->tried_count++;
     return r->refuse_all;
+}
+
+static uint64_t rig_now_ns(void *ctx)
+{
+    return ((struct names_rig *)ctx)->now_ns;
 }
 
 static void note_outcome(void *arg, int err, adit_socket s)
@@ -97,7 +102,8 @@ static void rig_dial(struct names_rig *r, uint16_t port)
 {
     adit_dest to = {.addr = {.port = port}, .host = "a.test"};
 
-    *r = (struct names_rig){.loop = rig_loop()};
+    *r = (struct names_rig){.now_ns = 1000000000}; /* and there it stays, unless a test moves it */
+    r->loop = rig_loop_with(&(struct loop_config){.now_ns = rig_now_ns, .now_ctx = r});
     r->config = (struct sock_config){.protect = note_attempt, .protect_ctx = r};
     r->dial = dial_start(r->loop, &r->config, ADIT_PROTO_TCP, &to, 0, 5000000000u, note_outcome, r);
     assert_non_null(r->dial);
@@ -168,10 +174,13 @@ static void an_address_that_does_not_answer_is_overtaken_after_250_ms(void **sta
     }
     rig_dial(&r, port);
     answer_with(&a, texts);
+    r.now_ns += 249999999;
+    rig_for_ms(r.loop, 5);
+    assert_int_equal(r.tried_count, 1);
+    r.now_ns += 1000001;
     rig_until(r.loop, &r.told, 1);
     assert_int_equal(r.err, 0);
     assert_int_equal(r.tried_count, 2);
-    assert_true(r.tried_ns[1] - r.tried_ns[0] >= 249000000);
     close(r.s);
     close(silent);
     close(answering);
@@ -193,7 +202,6 @@ static void an_address_that_refuses_is_followed_by_the_next_at_once(void **state
     rig_until(r.loop, &r.told, 1);
     assert_int_equal(r.err, 0);
     assert_int_equal(r.tried_count, 2);
-    assert_true(r.tried_ns[1] - r.tried_ns[0] < 200000000);
     close(r.s);
     close(answering);
     loop_free(r.loop);

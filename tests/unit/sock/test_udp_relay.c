@@ -27,6 +27,7 @@ static struct mapping {
     int down_count, trains;
     int unreached, verdict, dropped;
     int send_room; /* how many messages the socket takes before it is full */
+    int messages;  /* sent */
     adit_addr unreached_remote;
 } *mapping; /* of the test that runs */
 
@@ -109,6 +110,7 @@ int sendmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags)
     count = count < (unsigned)mapping->send_room ? count : (unsigned)mapping->send_room;
     sent = (int)syscall(SYS_sendmmsg, fd, msgs, count, flags);
     mapping->send_room -= sent > 0 ? sent : 0;
+    mapping->messages += sent > 0 ? sent : 0;
     return sent;
 }
 
@@ -334,10 +336,30 @@ static void a_train_of_more_segments_than_a_message_takes_is_cut(void **state)
     client_queues(&r.a->at, 200 * 100 + 7, 100);
     udp_relay_ready(r.relay);
     server_read(r.a);
+    assert_int_equal(mapping->messages, 4); /* of 64 segments */
     assert_int_equal(r.a->count, 201);
     assert_int_equal(r.a->lens[199], 100);
     assert_int_equal(r.a->lens[200], 7);
     assert_memory_equal(r.a->octets, mapping->up_octets, 20007);
+    rig_close(&r);
+}
+
+static void datagrams_alike_go_as_one_message(void **state)
+{
+    struct udp_rig r;
+    int i;
+
+    (void)state;
+    rig_open(&r);
+    for (i = 0; i < 30; i++)
+        client_queues(&r.a->at, 1200, 0);
+    client_queues(&r.a->at, 300, 0); /* the last one may be shorter */
+    client_queues(&r.a->at, 300, 0)->tos = 1;
+    client_queues(&r.a->at, 300, 0)->ttl = 1;
+    udp_relay_ready(r.relay);
+    server_read(r.a);
+    assert_int_equal(r.a->count, 33);
+    assert_int_equal(mapping->messages, 3);
     rig_close(&r);
 }
 
@@ -459,6 +481,22 @@ static void ttl_and_tos_are_the_clients(void **state)
 
 /* ---------------------------------------------------------------------------------------- failures -- */
 
+static void a_closed_port_is_told_when_the_client_sends_no_more(void **state)
+{
+    struct udp_rig r;
+    struct server *gone;
+
+    (void)state;
+    rig_open(&r);
+    gone = server_open("127.0.0.1");
+    client_queues(&gone->at, 100, 0);
+    server_close(gone);
+    udp_relay_ready(r.relay);
+    rig_until(r.loop, &mapping->unreached, 1);
+    assert_int_equal(mapping->verdict, ADIT_RESET);
+    rig_close(&r);
+}
+
 static void a_closed_port_is_told_and_costs_no_other_datagram(void **state)
 {
     static const char *const hosts[] = {"127.0.0.1", "::1"};
@@ -560,10 +598,12 @@ int main(void)
         cmocka_unit_test(anybody_may_answer),
         cmocka_unit_test(datagrams_and_trains_arrive_as_they_were_sent),
         cmocka_unit_test(a_train_of_more_segments_than_a_message_takes_is_cut),
+        cmocka_unit_test(datagrams_alike_go_as_one_message),
         cmocka_unit_test(where_segmentation_is_refused_the_datagrams_go_one_by_one),
         cmocka_unit_test(a_train_that_comes_back_stays_one),
         cmocka_unit_test(the_largest_datagram_passes),
         cmocka_unit_test(ttl_and_tos_are_the_clients),
+        cmocka_unit_test(a_closed_port_is_told_when_the_client_sends_no_more),
         cmocka_unit_test(a_closed_port_is_told_and_costs_no_other_datagram),
         cmocka_unit_test(a_datagram_that_may_not_be_sent_is_told_and_the_others_go_on),
         cmocka_unit_test(a_socket_that_cannot_be_opened_is_an_administrative_refusal),
