@@ -13,8 +13,8 @@
  * what not to try again.
  *
  * DF is not set (IP_PMTUDISC_DONT): a tunnel's client cannot learn the path's MTU from us in all cases, so a datagram
- * that is too large for a path is fragmented rather than lost. TTL and TOS are the client's, by control messages, where they differ
- * from the system's default; TOS comes back the other way, since ECN needs it. */
+ * that is too large for a path is fragmented rather than lost. TTL and TOS are the client's, by control messages, where
+ * they differ from the system's default; TOS comes back the other way, since ECN needs it. */
 #include "sock/dgram.h"
 #include <assert.h>
 #include <errno.h>
@@ -56,7 +56,7 @@ struct dgram_out {
     struct mmsghdr msgs[DGRAM_SEND_MAX];
     struct sockaddr_storage names[DGRAM_SEND_MAX];
     struct dgram_control controls[DGRAM_SEND_MAX];
-    struct dgram_place places[DGRAM_SEND_MAX + 1]; /* where each begins; the last: where the plan ends */
+    struct dgram_place places[DGRAM_SEND_MAX + 1]; /* beginnings; the last: the plan's end */
     uint16_t segments[DGRAM_SEND_MAX];             /* UDP_SEGMENT; 0: none */
     struct iovec iov[DGRAM_IOV_MAX];
     int msgs_count, iov_count;
@@ -79,7 +79,8 @@ void dgram_init(struct dgram_socket *s, adit_socket fd, int family)
     int on = 1, size = DGRAM_SOCKET_BYTES;
     int discover = family == 4 ? IP_PMTUDISC_DONT : IPV6_PMTUDISC_DONT;
 
-    *s = (struct dgram_socket){.fd = fd, .segment_bytes_max = UINT16_MAX, .family = (uint8_t)family};
+    *s = (struct dgram_socket){
+        .fd = fd, .segment_bytes_max = UINT16_MAX, .family = (uint8_t)family};
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     (void)setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on));
@@ -125,8 +126,8 @@ static bool dgram_is_train(const adit_dgram *d)
 
 static bool dgram_may_follow(const adit_dgram *a, const adit_dgram *b)
 {
-    return !dgram_is_train(b) && b->len > 0 && b->len <= a->len && a->tos == b->tos && a->ttl == b->ttl &&
-           memcmp(&a->remote, &b->remote, sizeof(a->remote)) == 0;
+    return !dgram_is_train(b) && b->len > 0 && b->len <= a->len && a->tos == b->tos &&
+           a->ttl == b->ttl && memcmp(&a->remote, &b->remote, sizeof(a->remote)) == 0;
 }
 
 /* Adds the datagrams from *p on that go with one message; returns its segment size, 0 for a lone datagram. */
@@ -176,8 +177,8 @@ static uint16_t dgram_cut(const struct dgram_socket *s, struct dgram_out *o, con
 }
 
 /* Plans messages from *p on, as many as there is room for. */
-static void dgram_plan(const struct dgram_socket *s, struct dgram_out *o, const adit_dgram *d, int n,
-                       struct dgram_place p)
+static void dgram_plan(const struct dgram_socket *s, struct dgram_out *o, const adit_dgram *d,
+                       int n, struct dgram_place p)
 {
     o->msgs_count = o->iov_count = 0;
     while (p.at < n && o->msgs_count < DGRAM_SEND_MAX && o->iov_count < DGRAM_IOV_MAX) {
@@ -186,7 +187,8 @@ static void dgram_plan(const struct dgram_socket *s, struct dgram_out *o, const 
         struct msghdr *m = &o->msgs[i].msg_hdr;
 
         o->places[i] = p;
-        o->segments[i] = dgram_is_train(begin) ? dgram_cut(s, o, begin, &p) : dgram_gather(s, o, d, n, &p);
+        o->segments[i] =
+            dgram_is_train(begin) ? dgram_cut(s, o, begin, &p) : dgram_gather(s, o, d, n, &p);
         (void)adit_addr_to_sockaddr(&begin->remote, &o->names[i], &name_bytes);
         *m = (struct msghdr){.msg_name = &o->names[i],
                              .msg_namelen = (socklen_t)name_bytes,
@@ -250,7 +252,8 @@ static void dgram_take_controls(struct msghdr *m, adit_dgram *d)
         memcpy(&value, CMSG_DATA(c), sizeof(value));
         if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS)
             d->tos = (uint8_t)value;
-        if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO && value > 0 && (size_t)value < d->len)
+        if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO && value > 0 &&
+            (size_t)value < d->len)
             d->gso_bytes = (uint16_t)value;
     }
 }

@@ -45,8 +45,8 @@ struct dial {
     struct loop_timer deadline, stagger;
     uint32_t mark;
     int proto;
-    int err;        /* of the last attempt */
-    adit_socket s;  /* the winner */
+    int err;       /* of the last attempt */
+    adit_socket s; /* the winner */
     bool is_settled;
     unsigned addrs_count, tried, running;
     adit_addr addrs[DIAL_ADDRS_MAX];
@@ -282,8 +282,9 @@ static int dial_begin(struct dial *d, const adit_dest *to)
     return dial_resolve(d);
 }
 
-struct dial *dial_start(struct adit_loop *l, const struct sock_config *c, int proto, const adit_dest *to, uint32_t mark,
-                        uint64_t timeout_ns, dial_fn fn, void *arg)
+struct dial *dial_start(struct adit_loop *l, const struct sock_config *c, int proto,
+                        const adit_dest *to, uint32_t mark, uint64_t timeout_ns, dial_fn fn,
+                        void *arg)
 {
     struct dial *d = calloc(1, sizeof(*d));
     int rc;

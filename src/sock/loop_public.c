@@ -49,7 +49,8 @@ adit_timer *adit_timer_start(adit_loop *l, uint64_t ms, void (*fn)(void *arg), v
     loop_timer_init(&t->timer, timer_expire);
     /* Beyond what 64 bits of nanoseconds hold, 584 years, "never" is the same. */
     loop_timer_set(l, &t->timer,
-                   ms >= (WHEEL_NEVER - now_ns) / 1000000 ? WHEEL_NEVER - 1 : now_ns + ms * 1000000);
+                   ms >= (WHEEL_NEVER - now_ns) / 1000000 ? WHEEL_NEVER - 1
+                                                          : now_ns + ms * 1000000);
     return t;
 }
 

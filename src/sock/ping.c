@@ -38,8 +38,8 @@ struct ping_socket {
     struct flow_key key;
     uint8_t real[16]; /* the destination; key.remote is what the client calls it */
     uint32_t hash;
-    uint16_t id;    /* on the wire, of a raw socket */
-    int ttl;        /* as last set */
+    uint16_t id; /* on the wire, of a raw socket */
+    int ttl;     /* as last set */
     uint8_t family;
     bool is_raw;
 };
@@ -72,7 +72,8 @@ static void ping_socket_expire(struct loop_timer *t)
     ping_socket_close(LIST_ENTRY(t, struct ping_socket, idle));
 }
 
-static struct ping_socket *ping_find(const struct ping *p, const struct flow_key *key, uint32_t hash)
+static struct ping_socket *ping_find(const struct ping *p, const struct flow_key *key,
+                                     uint32_t hash)
 {
     struct ping_socket *s;
     uint32_t pos;
@@ -86,16 +87,18 @@ static struct ping_socket *ping_find(const struct ping *p, const struct flow_key
 static int ping_refused(struct ping *p)
 {
     if (!p->has_complained && p->config->log)
-        log_write(p->config->log, ADIT_LOG_WARN, "ping", 0, "echo requests cannot be sent on", "hint",
-                  "let our group use ping sockets (sysctl net.ipv4.ping_group_range=\"0 2147483647\") "
-                  "or give the process CAP_NET_RAW",
-                  NULL);
+        log_write(
+            p->config->log, ADIT_LOG_WARN, "ping", 0, "echo requests cannot be sent on", "hint",
+            "let our group use ping sockets (sysctl net.ipv4.ping_group_range=\"0 2147483647\") "
+            "or give the process CAP_NET_RAW",
+            NULL);
     p->has_complained = true;
     return ADIT_EPERM;
 }
 
 /* Opens a socket of either kind. 0 or a code. */
-static int ping_open(struct ping *p, adit_socket *fd, bool *is_raw, const adit_addr *real, uint32_t mark)
+static int ping_open(struct ping *p, adit_socket *fd, bool *is_raw, const adit_addr *real,
+                     uint32_t mark)
 {
     adit_dest to = {.addr = *real};
     int rc;
@@ -140,7 +143,8 @@ static int ping_socket_new(struct ping *p, struct ping_socket **out, const struc
     s = calloc(1, sizeof(*s));
     if (!s)
         goto fail_fd;
-    *s = (struct ping_socket){.ping = p, .key = *key, .ttl = PING_TTL_UNSET, .family = real->family};
+    *s = (struct ping_socket){
+        .ping = p, .key = *key, .ttl = PING_TTL_UNSET, .family = real->family};
     s->hash = (uint32_t)siphash13(&p->net->secret, key, sizeof(*key));
     memcpy(s->real, real->ip, sizeof(s->real));
     s->is_raw = is_raw;
@@ -203,7 +207,8 @@ static int ping_send(struct ping_socket *s, const struct icmp_message *m)
     put_be16(header + 4, s->id);
     put_be16(header + 6, m->seq);
     if (s->family == 4) /* the kernel does it for all the others */
-        put_be16(header + 2, (uint16_t)~ones_sum(m->data, m->data_bytes, ones_sum(header, sizeof(header), 0)));
+        put_be16(header + 2,
+                 (uint16_t)~ones_sum(m->data, m->data_bytes, ones_sum(header, sizeof(header), 0)));
     /* An error about an earlier request fails the first try. */
     for (tries = 0; tries < 2; tries++)
         if (sendmsg(s->watch.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
@@ -317,7 +322,8 @@ static void ping_ready(struct watch *w, unsigned events)
 
 /* -------------------------------------------------------------------------------------- lifecycle -- */
 
-struct ping *ping_new(struct adit_loop *l, const struct sock_config *c, struct net *net, uint64_t idle_ns)
+struct ping *ping_new(struct adit_loop *l, const struct sock_config *c, struct net *net,
+                      uint64_t idle_ns)
 {
     struct ping *p = calloc(1, sizeof(*p));
 

@@ -36,9 +36,9 @@
 
 enum {
     RELAY_IOV_MAX = 16,
-    RELAY_READ_BYTES_MAX = 256 * 1024,  /* of one recvmsg: larger ones gain nothing */
-    RELAY_BUDGET_BYTES = 1024 * 1024,   /* of one direction in one call */
-    RELAY_DRAIN_POLL_NS = 10 * 1000000, /* how often a broken relay looks whether the client has got everything */
+    RELAY_READ_BYTES_MAX = 256 * 1024, /* of one recvmsg: larger ones gain nothing */
+    RELAY_BUDGET_BYTES = 1024 * 1024,  /* of one direction in one call */
+    RELAY_DRAIN_POLL_NS = 10000000,    /* how often a broken relay looks what its client has got */
 };
 static_assert(sizeof(adit_iov) == sizeof(struct iovec), "adit_iov is a struct iovec");
 
@@ -51,7 +51,7 @@ struct relay {
     struct relay_info info;
     void (*done)(void *arg, int why);
     void *arg;
-    int why;    /* once finished */
+    int why; /* once finished */
     int broken; /* what happened to the socket: no octets go up any more, and the last ones come down */
     bool readable, writable;
     bool urgent, hangup; /* a short read proves nothing */
@@ -105,7 +105,8 @@ static void relay_break(struct relay *r, int why)
 {
     if (r->broken)
         return;
-    r->broken = why == ADIT_ECLOSED ? ADIT_ERESET : why; /* EPIPE: a reset that came after the FIN */
+    /* EPIPE is a reset that came after the FIN. */
+    r->broken = why == ADIT_ECLOSED ? ADIT_ERESET : why;
     r->writable = false;
     r->readable = !r->down_ended; /* an error follows the octets that came before it */
     r->hangup = true;
@@ -213,8 +214,8 @@ static ssize_t relay_receive(struct relay *r, adit_iov *iov, int n, bool *is_emp
     do
         got = recvmsg(r->watch.fd, &m, MSG_DONTWAIT);
     while (got < 0 && errno == EINTR);
-    *is_emptied = got > 0 && (size_t)got < wanted && !r->hangup && !r->urgent &&
-                  !(m.msg_flags & MSG_CTRUNC);
+    *is_emptied =
+        got > 0 && (size_t)got < wanted && !r->hangup && !r->urgent && !(m.msg_flags & MSG_CTRUNC);
     return got;
 }
 
@@ -371,8 +372,8 @@ void relay_stream_ready(struct relay *r)
 
 /* -------------------------------------------------------------------------------------- lifecycle -- */
 
-struct relay *relay_new(struct adit_loop *l, struct stream *stream, adit_socket s, uint64_t half_closed_ns,
-                        void (*done)(void *arg, int why), void *arg)
+struct relay *relay_new(struct adit_loop *l, struct stream *stream, adit_socket s,
+                        uint64_t half_closed_ns, void (*done)(void *arg, int why), void *arg)
 {
     struct relay *r = calloc(1, sizeof(*r));
 
@@ -404,7 +405,8 @@ void relay_free(struct relay *r)
     if (!r)
         return;
     if (!r->is_finished) {
-        is_in_order = (stream_events(r->stream) & STREAM_CLOSED) && r->stream->ops->why(r->stream) == 0;
+        is_in_order =
+            (stream_events(r->stream) & STREAM_CLOSED) && r->stream->ops->why(r->stream) == 0;
         relay_drop_socket(r, !is_in_order && !(r->up_ended && r->down_ended));
     }
     loop_task_stop(&r->task);

@@ -30,8 +30,8 @@ static int sock_fail(const struct sock_config *c, const char *op, int os, const 
         !log_limit_allows(c->log_limit, uv_hrtime()))
         return error_from_errno(os);
     snprintf(text, sizeof(text), "%s", strerror(os));
-    log_write(c->log, ADIT_LOG_ERROR, "sock", 0, "cannot open a socket toward the outside", "op", op,
-              "os", text, "hint", hint, NULL);
+    log_write(c->log, ADIT_LOG_ERROR, "sock", 0, "cannot open a socket toward the outside", "op",
+              op, "os", text, "hint", hint, NULL);
     return error_from_errno(os);
 }
 

@@ -14,10 +14,11 @@ struct sock_config {
     const char *bind_iface; /* borrowed for life */
     uint32_t mark;
     const struct log *log;
-    struct log_limit *log_limit; /* of the records about sockets that could not be opened; borrowed for life. NULL: none is made */
+    struct log_limit *log_limit; /* of records about sockets that could not be opened; borrowed for life. NULL: none */
 };
 
-/* purpose: enum adit_socket_purpose; family: 4 or 6; mark: 0 for the configured one. to may be NULL (unconnected). 0 or a code. */
+/* purpose: enum adit_socket_purpose; family: 4 or 6; mark: 0 for the configured one. to may be NULL (unconnected). 0 or a
+ * code. */
 int sock_open(adit_socket *out, const struct sock_config *c, int purpose, int family, uint32_t mark, const adit_dest *to);
 /* The same for a raw ICMP (ICMPv6) socket, where ping sockets are refused. */
 int sock_open_raw_icmp(adit_socket *out, const struct sock_config *c, int family, uint32_t mark, const adit_dest *to);

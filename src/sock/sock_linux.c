@@ -12,6 +12,8 @@ int sock_set_mark(adit_socket s, uint32_t mark)
 
 int sock_bind_iface(adit_socket s, int family, const char *iface)
 {
+    socklen_t len = (socklen_t)strlen(iface) + 1;
+
     (void)family;
-    return setsockopt(s, SOL_SOCKET, SO_BINDTODEVICE, iface, (socklen_t)strlen(iface) + 1) < 0 ? errno : 0;
+    return setsockopt(s, SOL_SOCKET, SO_BINDTODEVICE, iface, len) < 0 ? errno : 0;
 }

@@ -17,7 +17,7 @@
 #include "sock/failure.h"
 
 enum {
-    UDP_RELAY_BATCHES_MAX = 8,   /* of one wake-up: the socket is level-triggered, and others have their turn */
+    UDP_RELAY_BATCHES_MAX = 8, /* of one wake-up: level-triggered, and others have their turn */
     UDP_RELAY_FAILURES_MAX = 64,
 };
 
@@ -143,7 +143,8 @@ static struct udp_side *udp_relay_side(struct udp_relay *r, const adit_addr *rem
 
     if (side->is_open)
         return side;
-    *code = sock_open(&s, r->config, ADIT_SOCKET_UDP, remote->family == 6 ? 6 : 4, r->udp->flow.mark, &to);
+    *code = sock_open(&s, r->config, ADIT_SOCKET_UDP, remote->family == 6 ? 6 : 4,
+                      r->udp->flow.mark, &to);
     if (*code < 0)
         return NULL;
     *code = watch_add(r->loop, &side->watch, s, ADIT_READ, false, udp_side_ready);

@@ -8,14 +8,14 @@
 struct fake_stream {
     struct stream stream;
     uint8_t *rx, *tx;
-    size_t rx_fed, rx_taken;        /* sent by the client; consumed by the relay */
-    size_t tx_filled, tx_acked;     /* committed by the relay; acknowledged by the client */
+    size_t rx_fed, rx_taken;    /* sent by the client; consumed by the relay */
+    size_t tx_filled, tx_acked; /* committed by the relay; acknowledged by the client */
     size_t tx_room_max, capacity;
     uint64_t random;
-    int why;                        /* it was reset */
+    int why; /* it was reset */
     int shutdowns, closes, aborts;
     bool rx_fin, is_closed;
-    bool is_whole;                  /* views and rooms are one piece each */
+    bool is_whole; /* views and rooms are one piece each */
 };
 
 static inline struct fake_stream *fake_of(const struct stream *s)
@@ -31,7 +31,8 @@ static inline unsigned fake_events(const struct stream *s)
 }
 
 /* Cuts `len` octets at p into at most iov_max pieces, not necessarily all of them. */
-static inline int fake_cut(struct fake_stream *f, uint8_t *p, size_t len, adit_iov *iov, int iov_max)
+static inline int fake_cut(struct fake_stream *f, uint8_t *p, size_t len, adit_iov *iov,
+                           int iov_max)
 {
     int n;
 

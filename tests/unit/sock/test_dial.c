@@ -45,7 +45,8 @@ static int listener(adit_addr *at, int family, int backlog)
     return fd;
 }
 
-static struct outcome dial(const struct sock_config *c, int proto, const adit_dest *to, uint64_t timeout_ns)
+static struct outcome dial(const struct sock_config *c, int proto, const adit_dest *to,
+                           uint64_t timeout_ns)
 {
     struct adit_loop *l = rig_loop();
     struct outcome o = {0};

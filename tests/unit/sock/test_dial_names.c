@@ -16,8 +16,8 @@ static struct resolver {
     int cancelled, freed;
 } resolver; /* of the one dial that a test makes */
 
-int uv_getaddrinfo(uv_loop_t *loop, uv_getaddrinfo_t *request, uv_getaddrinfo_cb done, const char *node,
-                   const char *service, const struct addrinfo *hints)
+int uv_getaddrinfo(uv_loop_t *loop, uv_getaddrinfo_t *request, uv_getaddrinfo_cb done,
+                   const char *node, const char *service, const struct addrinfo *hints)
 {
     (void)loop;
     (void)service;

@@ -351,7 +351,9 @@ static void a_level_triggered_watch_repeats_is_changed_and_pauses(void **state)
     assert_int_equal(p.told, 3);
     assert_int_equal(p.events, ADIT_WRITE);
     watch_set(&p.watch, 0);
-    close(p.fds[1]); /* a hang-up: no pause is deep enough for that unless the descriptor is out of the set */
+    close(
+        p.fds
+            [1]); /* a hang-up: no pause is deep enough for that unless the descriptor is out of the set */
     adit_loop_dispatch(l);
     assert_int_equal(p.told, 3);
     watch_set(&p.watch, ADIT_READ);

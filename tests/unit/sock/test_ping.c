@@ -24,10 +24,10 @@ static struct echoes {
         size_t len;
         uint8_t ttl;
     } reply[REPLIES_MAX];
-} *echoes; /* of the test that runs */
+} * echoes; /* of the test that runs */
 
-void icmp_reply(struct net *net, const struct flow_key *key, uint16_t seq, const void *data, size_t len_bytes, uint8_t ttl,
-                uint64_t now_ns)
+void icmp_reply(struct net *net, const struct flow_key *key, uint16_t seq, const void *data,
+                size_t len_bytes, uint8_t ttl, uint64_t now_ns)
 {
     int i = echoes->replies++;
 
@@ -41,8 +41,9 @@ void icmp_reply(struct net *net, const struct flow_key *key, uint16_t seq, const
     memcpy(echoes->reply[i].data, data, len_bytes);
 }
 
-void icmp_echo_failed(struct net *net, const struct flow_key *key, uint16_t seq, enum icmp_kind kind, uint32_t mtu_bytes,
-                      const uint8_t from[16], uint64_t now_ns)
+void icmp_echo_failed(struct net *net, const struct flow_key *key, uint16_t seq,
+                      enum icmp_kind kind, uint32_t mtu_bytes, const uint8_t from[16],
+                      uint64_t now_ns)
 {
     (void)net;
     (void)key;
@@ -121,7 +122,8 @@ static struct flow_key key_of(const char *remote, uint16_t id)
     return key;
 }
 
-static int request(struct ping_rig *r, const char *remote, uint16_t id, uint16_t seq, const char *text)
+static int request(struct ping_rig *r, const char *remote, uint16_t id, uint16_t seq,
+                   const char *text)
 {
     struct flow_key key = key_of(remote, id);
     struct icmp_message m = {.kind = ICMP_ECHO_REQUEST, .id = id, .seq = seq};
@@ -194,7 +196,8 @@ static void every_flow_gets_its_own_replies_only(void **state)
     rig_open(&r, 10000);
     if (may_ping(&r)) {
         for (id = 0; id < 5; id++)
-            assert_int_equal(request(&r, "127.0.0.1", (uint16_t)(100 + id), (uint16_t)(1000 + id), "x"), 0);
+            assert_int_equal(
+                request(&r, "127.0.0.1", (uint16_t)(100 + id), (uint16_t)(1000 + id), "x"), 0);
         rig_until(r.loop, &echoes->replies, 5);
         rig_for_ms(r.loop, 10);
         assert_int_equal(echoes->replies, 5);

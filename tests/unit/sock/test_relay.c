@@ -598,7 +598,8 @@ static void a_client_that_does_not_read_bounds_what_is_taken_from_the_server(voi
     assert_int_equal(r.client->tx_filled, ROOM);
     assert_int_equal(adit_loop_timeout_ns(r.loop), -1); /* it sleeps */
     for (i = 0; i < 20; i++)
-        stalled += poll(&(struct pollfd){.fd = adit_loop_pollfd(r.loop), .events = POLLIN}, 1, 0) == 0;
+        stalled +=
+            poll(&(struct pollfd){.fd = adit_loop_pollfd(r.loop), .events = POLLIN}, 1, 0) == 0;
     assert_int_equal(stalled, 20);
     client_acks(&r, ROOM);
     assert_true(r.client->tx_filled > ROOM);
@@ -614,7 +615,8 @@ static void a_server_that_does_not_read_leaves_the_octets_in_the_stream(void **s
     (void)state;
     rig_open(&r, PATIENT_MS);
     setsockopt(r.server, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-    client_sends(&r, 1000); /* tcp_wmem lets the buffer of the relay's own socket grow to some MiB */
+    client_sends(&r,
+                 1000); /* tcp_wmem lets the buffer of the relay's own socket grow to some MiB */
     while (r.client->rx_fed == r.client->rx_taken && r.client->rx_fed < CAPACITY - 300000) {
         client_sends(&r, 300000);
         rig_turn(r.loop, 0);

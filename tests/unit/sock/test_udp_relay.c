@@ -29,7 +29,7 @@ static struct mapping {
     int send_room; /* how many messages the socket takes before it is full */
     int messages;  /* sent */
     adit_addr unreached_remote;
-} *mapping; /* of the test that runs */
+} * mapping; /* of the test that runs */
 
 int udp_recv(struct udp *u, adit_dgram *d, int n)
 {
@@ -173,7 +173,8 @@ static void server_read(struct server *s)
 
 static void server_send(struct server *s, const void *data, size_t len)
 {
-    socklen_t name_len = s->at.family == 4 ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+    socklen_t name_len =
+        s->at.family == 4 ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 
     assert_int_equal(sendto(s->fd, data, len, 0, (struct sockaddr *)&s->client, name_len), len);
 }
@@ -197,7 +198,8 @@ static void rig_open(struct udp_rig *r)
     mapping->send_room = INT_MAX;
     for (i = 0; i < OCTETS; i++)
         mapping->up_octets[i] = (uint8_t)rig_random(&random);
-    *r = (struct udp_rig){.loop = rig_loop(), .a = server_open("127.0.0.1"), .b = server_open("::1")};
+    *r = (struct udp_rig){
+        .loop = rig_loop(), .a = server_open("127.0.0.1"), .b = server_open("::1")};
     r->config = (struct sock_config){.socket = note_socket, .socket_ctx = r};
     r->relay = udp_relay_new(r->loop, &r->config, &mapping->udp);
     assert_non_null(r->relay);
@@ -289,7 +291,8 @@ static void every_datagram_arrives_alone_and_in_order(uint64_t seed)
     expected[0] = malloc(OCTETS);
     expected[1] = malloc(OCTETS);
     for (i = 0; i < 60; i++) {
-        size_t segment = rig_random(&random) % 4 ? 700 : rig_random(&random) % 1400, len = segment, at;
+        size_t segment = rig_random(&random) % 4 ? 700 : rig_random(&random) % 1400, len = segment,
+               at;
         bool is_train = segment > 0 && rig_random(&random) % 6 == 0;
 
         which = rig_random(&random) % 5 == 0;
@@ -309,7 +312,8 @@ static void every_datagram_arrives_alone_and_in_order(uint64_t seed)
         if (servers[which]->count != counts[which])
             fail_msg("%d of %d datagrams with seed %llu", servers[which]->count, counts[which],
                      (unsigned long long)seed);
-        assert_memory_equal(servers[which]->lens, lens[which], (size_t)counts[which] * sizeof(size_t));
+        assert_memory_equal(servers[which]->lens, lens[which],
+                            (size_t)counts[which] * sizeof(size_t));
         assert_int_equal(servers[which]->bytes, bytes[which]);
         assert_memory_equal(servers[which]->octets, expected[which], bytes[which]);
         free(expected[which]);
@@ -430,8 +434,10 @@ static int control_of(struct server *s, int level, int type)
     } control;
     char octets[64];
     struct iovec iov = {octets, sizeof(octets)};
-    struct msghdr m = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = &control,
+                       .msg_controllen = sizeof(control)};
     struct cmsghdr *c;
 
     assert_true(recvmsg(s->fd, &m, MSG_PEEK) > 0);
