@@ -23,17 +23,19 @@
 
 enum { TRANSFER_BYTES = 3 * 1024 * 1024 + 17, SLOW_MS = 10000 };
 
-enum server { SERVER_ECHO, SERVER_REFUSE, SERVER_ABORT, SERVER_HOLD, SERVER_FORGET };
+enum server { SERVER_ECHO, SERVER_REFUSE, SERVER_ABORT, SERVER_HOLD, SERVER_FORGET, SERVER_TAKE, SERVER_STOP };
 
 struct pair {
     adit *a, *b;
     atomic_long allocated_bytes;
+    int fail_at; /* the allocation that fails, counted from 1; 0: none */
     enum server server;
     bool cut; /* the wire between them */
     uint64_t wire_packets;
 
     adit_conn *client;
     size_t sent, received;
+    adit_socket taken; /* SERVER_TAKE: the flow as a socket */
     int client_closeds, client_why, server_closeds, server_why, handed_over;
     bool client_open;
 
@@ -48,6 +50,8 @@ static void *counting_alloc(void *ctx, size_t len, size_t align)
     struct pair *p = ctx;
     void *mem = NULL;
 
+    if (p->fail_at > 0 && --p->fail_at == 0)
+        return NULL;
     if (posix_memalign(&mem, align < sizeof(void *) ? sizeof(void *) : align, len))
         return NULL;
     atomic_fetch_add(&p->allocated_bytes, (long)len);
@@ -152,6 +156,16 @@ static void server_tcp(void *ctx, adit_conn *c)
     case SERVER_HOLD:
         adit_conn_set_ops(c, &hold_ops, p);
         adit_conn_accept(c);
+        return;
+    case SERVER_TAKE:
+        adit_conn_set_ops(c, &hold_ops, p);
+        assert_int_equal(adit_conn_take_fd(c, &p->taken), 0);
+        return;
+    case SERVER_STOP:
+        adit_conn_set_ops(c, &hold_ops, p);
+        adit_conn_accept(c);
+        adit_stop(adit_conn_engine(c));
+        assert_int_equal(p->server_closeds, 0);
         return;
     case SERVER_FORGET:
         return;
@@ -292,6 +306,7 @@ static int pair_up(void **state)
 {
     struct pair *p = calloc(1, sizeof(*p));
 
+    p->taken = ADIT_NO_SOCKET;
     p->a = instance(p, wire_to_b, &nothing);
     p->b = instance(p, wire_to_a, &server);
     *state = p;
@@ -318,6 +333,33 @@ static int timeout_ms(adit_loop *l)
     return ns < 0 || ns > 100000000 ? 100 : (int)((ns + 999999) / 1000000);
 }
 
+/* What a thread of a host would do with a socket: sends back what comes, and its end. */
+static void echo_taken(struct pair *p)
+{
+    static uint8_t data[64 * 1024];
+    static size_t from, to;
+
+    for (;;) {
+        ssize_t n;
+
+        if (from == to) {
+            n = read(p->taken, data, sizeof(data));
+            if (n == 0)
+                assert_int_equal(close(p->taken), 0);
+            if (n == 0)
+                p->taken = ADIT_NO_SOCKET;
+            if (n <= 0)
+                return;
+            from = 0;
+            to = (size_t)n;
+        }
+        n = write(p->taken, data + from, to - from);
+        if (n <= 0)
+            return;
+        from += (size_t)n;
+    }
+}
+
 /* Runs both until *what reaches `value`. */
 static void run_until(struct pair *p, const int *what, int value)
 {
@@ -325,11 +367,14 @@ static void run_until(struct pair *p, const int *what, int value)
     time_t end = time(NULL) + SLOW_MS / 1000;
 
     while (*what != value) {
-        struct pollfd fds[2] = {{.fd = adit_loop_pollfd(a), .events = POLLIN},
-                                {.fd = adit_loop_pollfd(b), .events = POLLIN}};
+        struct pollfd fds[3] = {{.fd = adit_loop_pollfd(a), .events = POLLIN},
+                                {.fd = adit_loop_pollfd(b), .events = POLLIN},
+                                {.fd = p->taken, .events = POLLIN}};
         int ms = timeout_ms(a) < timeout_ms(b) ? timeout_ms(a) : timeout_ms(b);
 
-        poll(fds, 2, ms);
+        poll(fds, 3, ms);
+        if (p->taken != ADIT_NO_SOCKET)
+            echo_taken(p);
         adit_loop_dispatch(a);
         adit_loop_dispatch(b);
         if (time(NULL) > end)
@@ -472,6 +517,29 @@ static void free_closes_what_is_open_without_having_been_stopped(void **state)
     assert_int_equal(p->client_why, ADIT_ECANCELED);
 }
 
+static void a_flow_that_was_taken_away_is_a_socket_with_both_its_ends(void **state)
+{
+    struct pair *p = *state;
+
+    p->server = SERVER_TAKE;
+    dial(p, &client_ops, ADIT_READ | ADIT_WRITE);
+    run_until(p, &p->client_closeds, 1);
+    assert_int_equal(p->received, TRANSFER_BYTES);
+    assert_int_equal(p->client_why, 0);
+    assert_int_equal(p->server_closeds, 0);
+    assert_int_equal(p->taken, ADIT_NO_SOCKET);
+}
+
+static void stop_inside_a_callback_calls_nobody_before_it_returns(void **state)
+{
+    struct pair *p = *state;
+
+    p->server = SERVER_STOP;
+    dial(p, &idle_ops, 0);
+    run_until(p, &p->server_closeds, 1);
+    assert_int_equal(p->server_why, ADIT_ECANCELED);
+}
+
 static void a_listener_gets_the_flow(void *ctx, adit_conn *c)
 {
     struct pair *p = ctx;
@@ -502,6 +570,10 @@ static const uint8_t udp_packet[33] = {0x45, 0, 0, 33, 0, 1, 0,    0,    64,   1
 static const uint8_t ping_packet[32] = {0x45, 0, 0, 32, 0, 1, 0, 0, 64, 1, 0x66, 0xaa, 10, 9, 0, 1,
                                         10,   9, 0, 2,  8, 0, 0, 0, 0,  7, 0,    1,    1,  2, 3, 4};
 
+/* A SYN from 10.9.0.1:5001 to 10.9.0.2:80. */
+static const uint8_t syn_packet[40] = {0x45, 0, 0, 40, 0,    1,    0, 0,  64, 6, 0, 0, 10, 9, 0,    1,    10,   9, 0, 2,
+                                       0x13, 0x89, 0, 80, 0, 0, 0, 9, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0};
+
 static void fill_sum(uint8_t *at, const uint8_t *from, size_t len)
 {
     uint32_t sum = 0;
@@ -515,19 +587,27 @@ static void fill_sum(uint8_t *at, const uint8_t *from, size_t len)
     at[1] = (uint8_t)~sum;
 }
 
-static void packet_arrives(struct pair *p, const uint8_t *octets, size_t len)
+/* Whether it was taken. */
+static bool packet_may_arrive(struct pair *p, const uint8_t *octets, size_t len)
 {
     uint8_t data[64];
-    adit_packet packet = {.data = data, .len = len};
+    adit_packet packet = {.data = data, .len = len, .flags = ADIT_PACKET_CSUM_VALID};
+    bool is_taken;
 
     memcpy(data, octets, len);
     fill_sum(data + 10, data, 20);
     if (data[9] == ADIT_PROTO_ICMP)
         fill_sum(data + 22, data + 20, len - 20);
     p->out_len = 0;
-    assert_int_equal(adit_input(p->b, &packet, 1), 1);
+    is_taken = adit_input(p->b, &packet, 1) == 1;
     adit_loop_dispatch(adit_main_loop(p->b));
     adit_loop_dispatch(adit_main_loop(p->b));
+    return is_taken;
+}
+
+static void packet_arrives(struct pair *p, const uint8_t *octets, size_t len)
+{
+    assert_true(packet_may_arrive(p, octets, len));
 }
 
 static void a_datagram_is_answered_from_where_it_was_sent_to(void **state)
@@ -699,6 +779,45 @@ static void a_run_that_was_stopped_before_it_began_returns(void **state)
     assert_int_equal(adit_run(p->b, NULL), 0);
 }
 
+/* The n-th allocation fails, for every n, while an instance is made and serves a datagram, an echo request and a flow. */
+static void an_allocation_that_fails_is_an_error_or_a_drop_and_leaks_nothing(void **state)
+{
+    struct pair *p = *state;
+    bool has_failed = true;
+    adit_options o;
+    int n;
+
+    p->cut = true;
+    adit_free(p->b);
+    for (n = 1; has_failed; n++) {
+        adit_allocator alloc = {
+            .size = sizeof(alloc), .alloc = counting_alloc, .free = counting_free, .ctx = p};
+        adit_error err = {0};
+        long before = atomic_load(&p->allocated_bytes);
+
+        adit_options_init(&o, ADIT_PRESET_DESKTOP);
+        o.kind = ADIT_DEV_EXTERNAL;
+        o.output = wire_to_a;
+        o.output_ctx = p;
+        o.alloc = &alloc;
+        p->fail_at = n;
+        if (adit_new(&p->b, &o, &server, p, &err) == 0) {
+            packet_may_arrive(p, udp_packet, sizeof(udp_packet));
+            packet_may_arrive(p, ping_packet, sizeof(ping_packet));
+            packet_may_arrive(p, syn_packet, sizeof(syn_packet));
+        } else {
+            assert_int_equal(err.code, ADIT_ENOMEM);
+            assert_true(err.msg[0] != '\0');
+        }
+        has_failed = p->fail_at == 0;
+        adit_free(p->b);
+        assert_int_equal(atomic_load(&p->allocated_bytes), before);
+    }
+    assert_true(n > 10);
+    p->fail_at = 0;
+    p->b = NULL;
+}
+
 static void what_cannot_be_made_says_why_and_leaves_nothing(void **state)
 {
     struct pair *p = *state;
@@ -734,6 +853,8 @@ int main(void)
         T(a_flow_that_nobody_settles_is_refused_after_the_dial_timeout),
         T(stop_ends_open_flows_as_canceled_and_dispatch_says_when_all_is_over),
         T(free_closes_what_is_open_without_having_been_stopped),
+        T(a_flow_that_was_taken_away_is_a_socket_with_both_its_ends),
+        T(stop_inside_a_callback_calls_nobody_before_it_returns),
         T(listen_takes_flows_from_the_handler),
         T(a_datagram_is_answered_from_where_it_was_sent_to),
         T(an_echo_request_is_answered_as_the_handler_says),
@@ -744,6 +865,7 @@ int main(void)
         T(counters_are_read_from_another_thread_soon_after),
         T(what_a_host_left_running_ends_with_the_instance),
         T(a_run_that_was_stopped_before_it_began_returns),
+        T(an_allocation_that_fails_is_an_error_or_a_drop_and_leaks_nothing),
         T(what_cannot_be_made_says_why_and_leaves_nothing),
     };
 
