@@ -407,7 +407,8 @@ void relay_free(struct relay *r)
     if (!r->is_finished) {
         is_in_order =
             (stream_events(r->stream) & STREAM_CLOSED) && r->stream->ops->why(r->stream) == 0;
-        relay_drop_socket(r, !is_in_order && !(r->up_ended && r->down_ended));
+        /* An end of the client that was passed on is not taken back: the server may still be reading up to it. */
+        relay_drop_socket(r, !is_in_order && !r->up_ended);
     }
     loop_task_stop(&r->task);
     loop_timer_stop(r->watch.loop, &r->timer);

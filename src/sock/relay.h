@@ -27,6 +27,6 @@ struct relay *relay_new(struct adit_loop *l, struct stream *stream, adit_socket 
 /* The stream's events may have changed (its flow was on the ready list). */
 void relay_stream_ready(struct relay *r);
 void relay_stat(const struct relay *r, struct relay_info *out);
-/* Closes the socket (with RST where the stream did not end in order); the stream is left alone, and done is not called
- * any more. NULL is allowed. */
+/* Closes the socket (with RST where the server would take what it has for all of the stream when it is not); the stream is
+ * left alone, and done is not called any more. NULL is allowed. */
 void relay_free(struct relay *r);

@@ -581,6 +581,21 @@ static void a_relay_that_is_freed_after_the_stream_closed_in_order_sends_fin(voi
     rig_close(&r);
 }
 
+static void a_relay_that_is_freed_after_the_clients_fin_leaves_the_server_everything(void **state)
+{
+    struct relay_rig r;
+
+    (void)state;
+    rig_open(&r, PATIENT_MS);
+    client_sends(&r, 9);
+    client_ends(&r);
+    relay_free(r.relay);
+    r.relay = NULL;
+    assert_int_equal(server_reads(&r, 100), 9);
+    assert_int_equal(server_reads(&r, 100), 0);
+    rig_close(&r);
+}
+
 /* ------------------------------------------------------------------------------------ back-pressure -- */
 
 static void a_client_that_does_not_read_bounds_what_is_taken_from_the_server(void **state)
@@ -671,6 +686,7 @@ int main(void)
         cmocka_unit_test(a_reset_after_the_servers_fin_is_noticed_without_traffic),
         cmocka_unit_test(a_relay_that_is_freed_early_resets_the_socket_and_leaves_the_stream),
         cmocka_unit_test(a_relay_that_is_freed_after_the_stream_closed_in_order_sends_fin),
+        cmocka_unit_test(a_relay_that_is_freed_after_the_clients_fin_leaves_the_server_everything),
         cmocka_unit_test(a_client_that_does_not_read_bounds_what_is_taken_from_the_server),
         cmocka_unit_test(a_server_that_does_not_read_leaves_the_octets_in_the_stream),
         cmocka_unit_test(urgent_octets_stall_nothing),
