@@ -201,6 +201,27 @@ capture_and_summary()
     says "the capture has the connection" '10.99.0.2.8080'
 }
 
+# The reader takes 20 MB in about 2 s; the writer is gone long before.
+what_is_written_last_arrives()
+{
+    ip netns exec $server python3 -c '
+import socket, sys, time
+listener = socket.create_server(("10.99.0.2", 9000))
+print("ready", flush=True)
+conn, total = listener.accept()[0], 0
+while piece := conn.recv(1 << 18):
+    total += len(piece)
+    time.sleep(0.02)
+print(total, flush=True)' >/run/test/reader 2>&1 &
+    local reader=$!
+    wait_for grep -q ready /run/test/reader
+    status 0 "a command that exits at once after writing" "$adit" exec -- \
+        bash -c 'exec cat /run/test/www/big >/dev/tcp/10.99.0.2/9000'
+    wait $reader
+    cp /run/test/reader /run/test/out
+    says "loses nothing of what it wrote" '^20000000$'
+}
+
 behind_a_proxy()
 {
     local via=(--via socks5://user:secret@127.0.0.1:1080)
@@ -292,6 +313,7 @@ fails_closed
 a_dead_adit_leaves_no_way_out
 names_and_connections "$adit" exec --
 capture_and_summary
+what_is_written_last_arrives
 behind_a_proxy
 echo "as an ordinary user:"
 as_an_ordinary_user
