@@ -29,24 +29,23 @@ void icmp_limits_init(struct icmp_limits *l, uint64_t now_ns)
         l->by_destination[i] = (struct icmp_bucket){.refilled_ns = now_ns, .tokens = ICMP_DESTINATION_BURST};
 }
 
-static void bucket_refill(struct icmp_bucket *b, uint32_t per_second, uint32_t burst, uint64_t now_ns)
+static void bucket_refill(struct icmp_bucket *b, uint32_t per_second, int32_t burst, uint64_t now_ns)
 {
     uint64_t interval_ns = SECOND_NS / per_second;
     uint64_t fresh = now_ns > b->refilled_ns ? (now_ns - b->refilled_ns) / interval_ns : 0;
 
     b->refilled_ns += fresh * interval_ns;
-    b->tokens = fresh < burst - b->tokens ? b->tokens + (uint32_t)fresh : burst;
+    b->tokens = fresh < (uint64_t)(burst - b->tokens) ? b->tokens + (int32_t)fresh : burst;
 }
 
 static bool bucket_take(struct net *net, struct icmp_bucket *b)
 {
     uint8_t cost;
 
-    if (b->tokens == 0)
+    if (b->tokens <= 0)
         return false;
     net->env.random(net->env.ctx, &cost, sizeof(cost));
-    cost %= 3;
-    b->tokens -= cost < b->tokens ? cost : b->tokens;
+    b->tokens -= cost % 3;
     return true;
 }
 
@@ -99,7 +98,8 @@ static enum drop icmp_error_suits(const struct net *net, const struct ip_header 
         return DROP_IP_MARTIAN_SRC;
     if (ip_is_unspecified(about->dst) || ip_is_multicast(about->dst) || ip_is_broadcast(about->dst))
         return DROP_IP_MARTIAN_DST;
-    if (about->fragment_offset_bytes != 0)
+    /* IPv6 wants some to be told; but what is in the middle of an ICMP message nobody knows. */
+    if (about->fragment_offset_bytes != 0 && (ip_is_mapped4(about->src) || is_icmp(about)))
         return DROP_FRAG_BAD;
     if (!is_icmp(about))
         return DROP_NONE;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* net/icmp: echo, errors that we send, errors that we hear.
  *
- * Errors out are never about ICMP errors, fragments but the first, multicast, or bogus sources (RFC 1122 3.2.2, 4443 2.4e),
- * are limited per destination and in all (token buckets with jitter, so that the limit is no oracle: CVE-2020-25705), and
- * quote the packet as it came. Errors in are believed only about what we sent: TCP decides by the quoted sequence number
- * (RFC 5927), UDP by the mapping. */
+ * Errors out are never about ICMP errors, IPv4 fragments but the first, multicast, or bogus sources (RFC 1122 3.2.2, RFC
+ * 4443 2.4e), are limited per destination and in all (token buckets with jitter, so that the limit is no oracle:
+ * CVE-2020-25705), and quote the packet as it came. Errors in are believed only about what we sent: TCP decides by the quoted
+ * sequence number (RFC 5927), UDP by the mapping. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,7 +29,7 @@ enum {
 struct icmp_limits {
     struct icmp_bucket {
         uint64_t refilled_ns;
-        uint32_t tokens;
+        int32_t tokens; /* may be in debt by one */
     } all, by_destination[ICMP_BUCKETS];
 };
 

@@ -345,6 +345,20 @@ static inline struct udp *rig_ready_udp(struct net_rig *r)
     return LIST_ENTRY(f, struct udp, flow);
 }
 
+/* Frees the mappings that have ended, as those above would; others stay ready. */
+static inline void rig_serve_ends(struct net_rig *r)
+{
+    struct list *node = r->net.ready.next;
+
+    while (node != &r->net.ready) {
+        struct udp *u = LIST_ENTRY(node, struct udp, flow.ready_node);
+
+        node = node->next;
+        if (u->is_closing)
+            udp_free(u);
+    }
+}
+
 static inline void rig_owns(struct udp *u)
 {
     u->flow.owner = u;
