@@ -37,7 +37,7 @@ static uint64_t pick(struct random *r, const uint64_t *choices, size_t n)
     return choices[random_below(r, n)];
 }
 
-static double chance(struct random *r, double p)
+static bool chance(struct random *r, double p)
 {
     return (double)(random_next(r) >> 11) / 9007199254740992.0 < p;
 }
