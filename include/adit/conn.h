@@ -6,6 +6,9 @@
  *
  * A conn begins PENDING: the client's SYN has been seen and nothing was answered. Settle it: accept,
  * reject, relay, take_fd, close or abort. One that nobody settles is refused after the dial timeout.
+ *
+ * An open conn ends when both directions have ended and what was received has been read: closed() never overtakes octets. A
+ * handler that will not read on must close or abort; shutdown alone leaves the other direction open.
  * All functions: on the conn's loop only. No function calls back before it returns. */
 #ifndef ADIT_CONN_H
 #define ADIT_CONN_H
