@@ -76,14 +76,17 @@ static void socks5_complain(struct socks5 *p, adit *engine, const char *why)
     if (atomic_exchange(&p->has_complained, true))
         return;
     snprintf(text, sizeof(text), "%s: %s", p->name, why);
-    adit_log(engine, ADIT_LOG_WARN, "socks5", 0, text);
+    adit_log(engine, ADIT_LOG_ERROR, "socks5", 0, text);
 }
 
 void socks5_learn(struct socks5 *p, adit *engine, const struct socks5_handshake *h, bool is_retry,
                   int err)
 {
+    char text[128];
+
     if (!h) {
-        socks5_complain(p, engine, adit_strerror(err));
+        snprintf(text, sizeof(text), "cannot be reached: %s", adit_strerror(err));
+        socks5_complain(p, engine, text);
         return;
     }
     if (h->phase == SOCKS5_FAILED && h->reply < 0) {
