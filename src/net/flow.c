@@ -13,12 +13,15 @@
 #include "net/net.h"
 #include "net/udp.h"
 
-static_assert(sizeof(struct flow_key) == 40, "no padding: the key is hashed and compared as octets");
+static_assert(sizeof(struct flow_key) == 40,
+              "no padding: the key is hashed and compared as octets");
 
-void flow_table_init(struct flow_table *t, struct memory *memory, uint32_t flows_max, const struct sip_key *key)
+void flow_table_init(struct flow_table *t, struct memory *memory, uint32_t flows_max,
+                     const struct sip_key *key)
 {
     /* A datagram in reassembly holds a client too. */
-    uint32_t clients_max = flows_max <= UINT32_MAX - FRAG_DATAGRAMS_MAX ? flows_max + FRAG_DATAGRAMS_MAX : UINT32_MAX;
+    uint32_t clients_max =
+        flows_max <= UINT32_MAX - FRAG_DATAGRAMS_MAX ? flows_max + FRAG_DATAGRAMS_MAX : UINT32_MAX;
 
     *t = (struct flow_table){.key = *key, .next_id = 1};
     hash_init(&t->flows, memory, flows_max);
@@ -43,7 +46,8 @@ struct flow *flow_find(const struct flow_table *t, const struct flow_key *key, u
 {
     uint32_t pos;
 
-    for (struct flow *f = hash_first(&t->flows, hash, &pos); f; f = hash_next(&t->flows, hash, &pos)) {
+    for (struct flow *f = hash_first(&t->flows, hash, &pos); f;
+         f = hash_next(&t->flows, hash, &pos)) {
         if (memcmp(&f->key, key, sizeof(*key)) == 0)
             return f;
     }

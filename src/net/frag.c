@@ -42,11 +42,11 @@ struct datagram {
     struct client *client;
     uint64_t deadline_ns;
     uint32_t hash;
-    uint32_t total_bytes;    /* of the fragmentable part; valid once ended */
+    uint32_t total_bytes; /* of the fragmentable part; valid once ended */
     uint32_t held_bytes, parts_count;
     bool ended;
-    enum drop dead;          /* DROP_NONE: alive */
-    struct ip_header first;  /* of the part at offset 0; first.version 0: not there yet */
+    enum drop dead;         /* DROP_NONE: alive */
+    struct ip_header first; /* of the part at offset 0; first.version 0: not there yet */
 };
 
 struct part {
@@ -112,19 +112,21 @@ static void key_of(struct frag_key *key, const struct ip_header *h)
     memcpy(key->dst, h->dst, sizeof(key->dst));
 }
 
-static struct datagram *datagram_find(const struct frag_table *t, const struct frag_key *key, uint32_t hash)
+static struct datagram *datagram_find(const struct frag_table *t, const struct frag_key *key,
+                                      uint32_t hash)
 {
     uint32_t pos;
 
-    for (struct datagram *d = hash_first(&t->datagrams, hash, &pos); d; d = hash_next(&t->datagrams, hash, &pos)) {
+    for (struct datagram *d = hash_first(&t->datagrams, hash, &pos); d;
+         d = hash_next(&t->datagrams, hash, &pos)) {
         if (memcmp(&d->key, key, sizeof(*key)) == 0)
             return d;
     }
     return NULL;
 }
 
-static struct datagram *datagram_new(struct net *net, const struct frag_key *key, uint32_t hash, uint64_t now_ns,
-                                     enum drop *why)
+static struct datagram *datagram_new(struct net *net, const struct frag_key *key, uint32_t hash,
+                                     uint64_t now_ns, enum drop *why)
 {
     struct frag_table *t = &net->frags;
     struct client *client = client_get(&net->flows, key->src);
@@ -158,9 +160,11 @@ static struct datagram *datagram_new(struct net *net, const struct frag_key *key
 /* ------------------------------------------------------------------------------------------ checks -- */
 
 /* Lengths that one fragment alone shows to be wrong. RFC 8200 wants some of that told. */
-static enum drop check_lengths(struct net *net, const struct ip_header *h, const struct packet *p, uint64_t now_ns)
+static enum drop check_lengths(struct net *net, const struct ip_header *h, const struct packet *p,
+                               uint64_t now_ns)
 {
-    uint32_t headers = h->version == 4 ? h->header_bytes : h->unfragmentable_bytes - IP6_HEADER_BYTES;
+    uint32_t headers =
+        h->version == 4 ? h->header_bytes : h->unfragmentable_bytes - IP6_HEADER_BYTES;
     uint32_t pointer = 0;
 
     if (h->payload_bytes == 0)
@@ -210,8 +214,8 @@ static bool is_duplicate(const struct part *p, const struct ip_header *h, const 
 }
 
 /* Where the fragment belongs: *before is the node in front of which it goes. */
-static enum drop find_place(struct datagram *d, const struct ip_header *h, const uint8_t *data, struct list **before,
-                            bool *duplicate)
+static enum drop find_place(struct datagram *d, const struct ip_header *h, const uint8_t *data,
+                            struct list **before, bool *duplicate)
 {
     uint32_t from = h->fragment_offset_bytes, to = from + h->payload_bytes;
     struct list *node = d->parts.prev; /* they mostly come in order */
@@ -235,7 +239,8 @@ static enum drop find_place(struct datagram *d, const struct ip_header *h, const
 static enum drop check_end(struct datagram *d, const struct ip_header *h)
 {
     uint32_t to = h->fragment_offset_bytes + h->payload_bytes;
-    const struct part *last = list_is_empty(&d->parts) ? NULL : LIST_ENTRY(d->parts.prev, struct part, node);
+    const struct part *last =
+        list_is_empty(&d->parts) ? NULL : LIST_ENTRY(d->parts.prev, struct part, node);
 
     if (h->more_fragments)
         return d->ended && to >= d->total_bytes ? DROP_FRAG_BAD : DROP_NONE;
@@ -248,8 +253,8 @@ static enum drop check_end(struct datagram *d, const struct ip_header *h)
 
 /* ----------------------------------------------------------------------------------------- assembly -- */
 
-static enum drop part_add(struct net *net, struct datagram *d, const struct ip_header *h, const uint8_t *packet,
-                          struct list *before)
+static enum drop part_add(struct net *net, struct datagram *d, const struct ip_header *h,
+                          const uint8_t *packet, struct list *before)
 {
     struct frag_table *t = &net->frags;
     bool is_first = h->fragment_offset_bytes == 0;
@@ -303,27 +308,31 @@ static uint32_t emit_headers6(uint8_t *out, const uint8_t *packet, const struct 
 static enum drop assemble(struct net *net, struct datagram *d, struct packet *whole)
 {
     const struct part *first = LIST_ENTRY(d->parts.next, struct part, node);
-    uint32_t headers = d->first.version == 4 ? d->first.header_bytes : d->first.unfragmentable_bytes, at;
+    bool is4 = d->first.version == 4;
+    uint32_t headers = is4 ? d->first.header_bytes : d->first.unfragmentable_bytes, at;
     struct buf *b;
 
     /* Only the first fragment's headers are those of the whole, and they may be longer than the others'. */
-    if (headers - (d->first.version == 4 ? 0 : IP6_HEADER_BYTES) + d->total_bytes > UINT16_MAX)
+    if (headers - (is4 ? 0 : IP6_HEADER_BYTES) + d->total_bytes > UINT16_MAX)
         return DROP_FRAG_BAD;
     b = buf_new(net->bufs, headers + d->total_bytes);
     if (!b)
         return DROP_FRAG_LIMIT;
-    at = d->first.version == 4 ? emit_headers4(b->data, first->buf->data, d) : emit_headers6(b->data, first->buf->data, d);
+    at = is4 ? emit_headers4(b->data, first->buf->data, d)
+             : emit_headers6(b->data, first->buf->data, d);
     for (struct list *node = d->parts.next; node != &d->parts; node = node->next) {
         const struct part *p = LIST_ENTRY(node, struct part, node);
 
         memcpy(b->data + at, p->data, p->len_bytes);
         at += p->len_bytes;
     }
-    *whole = (struct packet){.buf = b, .data = b->data, .len_bytes = at, .csum = PACKET_CSUM_UNKNOWN};
+    *whole = (struct packet){.buf = b, .data = b->data, .len_bytes = at};
+    whole->csum = PACKET_CSUM_UNKNOWN;
     return DROP_NONE;
 }
 
-static enum drop datagram_add(struct net *net, struct datagram *d, const struct ip_header *h, const uint8_t *packet)
+static enum drop datagram_add(struct net *net, struct datagram *d, const struct ip_header *h,
+                              const uint8_t *packet)
 {
     struct list *before = NULL;
     bool duplicate = false;
@@ -343,8 +352,8 @@ static enum drop datagram_add(struct net *net, struct datagram *d, const struct 
     return part_add(net, d, h, packet, before);
 }
 
-enum drop frag_input(struct net *net, const struct ip_header *h, const struct packet *p, struct packet *whole,
-                     uint64_t now_ns)
+enum drop frag_input(struct net *net, const struct ip_header *h, const struct packet *p,
+                     struct packet *whole, uint64_t now_ns)
 {
     struct frag_table *t = &net->frags;
     struct frag_key key;

@@ -26,10 +26,12 @@ void icmp_limits_init(struct icmp_limits *l, uint64_t now_ns)
 {
     l->all = (struct icmp_bucket){.refilled_ns = now_ns, .tokens = ICMP_ALL_BURST};
     for (int i = 0; i < ICMP_BUCKETS; i++)
-        l->by_destination[i] = (struct icmp_bucket){.refilled_ns = now_ns, .tokens = ICMP_DESTINATION_BURST};
+        l->by_destination[i] =
+            (struct icmp_bucket){.refilled_ns = now_ns, .tokens = ICMP_DESTINATION_BURST};
 }
 
-static void bucket_refill(struct icmp_bucket *b, uint32_t per_second, int32_t burst, uint64_t now_ns)
+static void bucket_refill(struct icmp_bucket *b, uint32_t per_second, int32_t burst,
+                          uint64_t now_ns)
 {
     uint64_t interval_ns = SECOND_NS / per_second;
     uint64_t fresh = now_ns > b->refilled_ns ? (now_ns - b->refilled_ns) / interval_ns : 0;
@@ -52,7 +54,8 @@ static bool bucket_take(struct net *net, struct icmp_bucket *b)
 static bool icmp_rate_allows(struct net *net, const uint8_t destination[16], uint64_t now_ns)
 {
     struct icmp_limits *l = &net->icmp_limits;
-    struct icmp_bucket *b = &l->by_destination[siphash13(&net->secret, destination, 16) % ICMP_BUCKETS];
+    struct icmp_bucket *b =
+        &l->by_destination[siphash13(&net->secret, destination, 16) % ICMP_BUCKETS];
 
     bucket_refill(b, ICMP_DESTINATION_PER_SECOND, ICMP_DESTINATION_BURST, now_ns);
     bucket_refill(&l->all, ICMP_ALL_PER_SECOND, ICMP_ALL_BURST, now_ns);
@@ -87,14 +90,14 @@ static bool is_icmp(const struct ip_header *h)
 }
 
 /* RFC 1122 3.2.2, RFC 4443 2.4e: what there must be no error about. */
-static enum drop icmp_error_suits(const struct net *net, const struct ip_header *about, const uint8_t *packet,
-                                  size_t packet_bytes)
+static enum drop icmp_error_suits(const struct net *net, const struct ip_header *about,
+                                  const uint8_t *packet, size_t packet_bytes)
 {
     struct icmp_message m;
     enum drop why;
 
-    if (ip_is_unspecified(about->src) || ip_is_multicast(about->src) || ip_is_broadcast(about->src) ||
-        (ip_is_loopback(about->src) && !net->config.allow_martians))
+    if (ip_is_unspecified(about->src) || ip_is_multicast(about->src) ||
+        ip_is_broadcast(about->src) || (ip_is_loopback(about->src) && !net->config.allow_martians))
         return DROP_IP_MARTIAN_SRC;
     if (ip_is_unspecified(about->dst) || ip_is_multicast(about->dst) || ip_is_broadcast(about->dst))
         return DROP_IP_MARTIAN_DST;
@@ -105,15 +108,16 @@ static enum drop icmp_error_suits(const struct net *net, const struct ip_header 
         return DROP_NONE;
     if (packet_bytes < about->header_bytes)
         return DROP_ICMP_HEADER;
-    why = icmp_parse(&m, about, packet + about->header_bytes, packet_bytes - about->header_bytes, false);
+    why = icmp_parse(&m, about, packet + about->header_bytes, packet_bytes - about->header_bytes,
+                     false);
     if (why != DROP_NONE)
         return why;
     return m.kind == ICMP_ECHO_REQUEST || m.kind == ICMP_ECHO_REPLY ? DROP_NONE : DROP_ICMP_TYPE;
 }
 
 /* m is complete but for what it quotes: the packet that `about` describes. from: as icmp_error()'s. */
-static enum drop icmp_say(struct net *net, const struct ip_header *about, struct icmp_message *m, const uint8_t from[16],
-                          uint64_t now_ns)
+static enum drop icmp_say(struct net *net, const struct ip_header *about, struct icmp_message *m,
+                          const uint8_t from[16], uint64_t now_ns)
 {
     struct ip_header ip = {0};
     enum drop why = icmp_error_suits(net, about, m->data, m->data_bytes);
@@ -130,8 +134,9 @@ static enum drop icmp_say(struct net *net, const struct ip_header *about, struct
     return icmp_send(net, &ip, m);
 }
 
-enum drop icmp_error(struct net *net, const struct ip_header *about, const uint8_t *packet, size_t packet_bytes,
-                     enum icmp_kind kind, uint32_t mtu_bytes, const uint8_t from[16], uint64_t now_ns)
+enum drop icmp_error(struct net *net, const struct ip_header *about, const uint8_t *packet,
+                     size_t packet_bytes, enum icmp_kind kind, uint32_t mtu_bytes,
+                     const uint8_t from[16], uint64_t now_ns)
 {
     struct icmp_message m = {
         .kind = kind,
@@ -144,8 +149,8 @@ enum drop icmp_error(struct net *net, const struct ip_header *about, const uint8
     return icmp_say(net, about, &m, from, now_ns);
 }
 
-enum drop icmp_parameter(struct net *net, const struct ip_header *about, const struct packet *p, uint8_t code,
-                         uint32_t pointer, uint64_t now_ns)
+enum drop icmp_parameter(struct net *net, const struct ip_header *about, const struct packet *p,
+                         uint8_t code, uint32_t pointer, uint64_t now_ns)
 {
     struct icmp_message m = {
         .kind = ICMP_PARAMETER,
@@ -181,8 +186,8 @@ enum icmp_kind icmp_kind_of_verdict(int verdict)
 
 /* --------------------------------------------------------------------------------------------- echo -- */
 
-void icmp_reply(struct net *net, const struct flow_key *key, uint16_t seq, const void *data, size_t len_bytes, uint8_t ttl,
-                uint64_t now_ns)
+void icmp_reply(struct net *net, const struct flow_key *key, uint16_t seq, const void *data,
+                size_t len_bytes, uint8_t ttl, uint64_t now_ns)
 {
     struct ip_header ip = {.ttl = ttl};
     struct icmp_message m = {
@@ -203,19 +208,22 @@ void icmp_reply(struct net *net, const struct flow_key *key, uint16_t seq, const
     (void)icmp_send(net, &ip, &m);
 }
 
-void icmp_echo_failed(struct net *net, const struct flow_key *key, uint16_t seq, enum icmp_kind kind, uint32_t mtu_bytes,
-                      const uint8_t from[16], uint64_t now_ns)
+void icmp_echo_failed(struct net *net, const struct flow_key *key, uint16_t seq,
+                      enum icmp_kind kind, uint32_t mtu_bytes, const uint8_t from[16],
+                      uint64_t now_ns)
 {
     uint8_t packet[IP6_HEADER_BYTES + ICMP_HEADER_BYTES];
     struct ip_header ip = {.proto = key->proto, .ttl = 1, .payload_bytes = ICMP_HEADER_BYTES};
-    struct icmp_message request = {.kind = ICMP_ECHO_REQUEST, .id = key->client_port, .seq = seq, .data = packet};
+    struct icmp_message request = {
+        .kind = ICMP_ECHO_REQUEST, .id = key->client_port, .seq = seq, .data = packet};
 
     memcpy(ip.src, key->client, sizeof(ip.src));
     memcpy(ip.dst, key->remote, sizeof(ip.dst));
     ip.version = ip_is_mapped4(ip.src) ? 4 : 6;
     ip.header_bytes = (uint32_t)ip_emit(packet, &ip);
     icmp_emit(packet + ip.header_bytes, &ip, &request);
-    (void)icmp_error(net, &ip, packet, ip.header_bytes + ICMP_HEADER_BYTES, kind, mtu_bytes, from, now_ns);
+    (void)icmp_error(net, &ip, packet, ip.header_bytes + ICMP_HEADER_BYTES, kind, mtu_bytes, from,
+                     now_ns);
 }
 
 static struct echo *echo_find(const struct net *net, const struct flow_key *key, uint32_t hash)
@@ -225,7 +233,8 @@ static struct echo *echo_find(const struct net *net, const struct flow_key *key,
     return f ? LIST_ENTRY(f, struct echo, flow) : NULL;
 }
 
-static struct echo *echo_new(struct net *net, const struct flow_key *key, uint32_t hash, enum drop *why)
+static struct echo *echo_new(struct net *net, const struct flow_key *key, uint32_t hash,
+                             enum drop *why)
 {
     struct echo *e = NULL;
 
@@ -257,7 +266,8 @@ void icmp_echo_expire(struct net *net, struct echo *e)
     pool_put(&net->echo_pool, e);
 }
 
-static struct echo *echo_open(struct net *net, const struct flow_key *key, uint32_t hash, uint8_t tos, enum drop *why)
+static struct echo *echo_open(struct net *net, const struct flow_key *key, uint32_t hash,
+                              uint8_t tos, enum drop *why)
 {
     struct echo *e = echo_new(net, key, hash, why);
     adit_decision d;
@@ -271,29 +281,11 @@ static struct echo *echo_open(struct net *net, const struct flow_key *key, uint3
     return e;
 }
 
-static enum drop echo_answer(struct net *net, struct echo *e, const struct ip_header *ip, const struct packet *p,
-                             const struct icmp_message *m, uint64_t now_ns)
+/* The echo flow of a request; NULL: *why. */
+static struct echo *echo_enter(struct net *net, const struct ip_header *ip, uint16_t id,
+                               uint64_t now_ns, enum drop *why)
 {
-    int verdict = e->verdict;
-
-    if (verdict == ADIT_DEFER || verdict == ADIT_ACCEPT)
-        verdict = net->env.echo(net->env.ctx, e, ip, m);
-    if (verdict == ADIT_ECHO_FORWARD)
-        return DROP_NONE;
-    if (verdict == ADIT_ECHO_REPLY) {
-        icmp_reply(net, &e->flow.key, m->seq, m->data, m->data_bytes, 0, now_ns);
-        return DROP_NONE;
-    }
-    if (icmp_kind_of_verdict(verdict) != ICMP_OTHER)
-        (void)icmp_error(net, ip, p->data, p->len_bytes, icmp_kind_of_verdict(verdict), 0, NULL, now_ns);
-    return DROP_ICMP_REJECTED;
-}
-
-static enum drop echo_input(struct net *net, const struct ip_header *ip, const struct packet *p,
-                            const struct icmp_message *m, uint64_t now_ns)
-{
-    struct flow_key key = {.client_port = m->id, .proto = ip->proto};
-    enum drop why = DROP_NONE;
+    struct flow_key key = {.client_port = id, .proto = ip->proto};
     struct echo *e;
     uint32_t hash;
 
@@ -302,17 +294,42 @@ static enum drop echo_input(struct net *net, const struct ip_header *ip, const s
     hash = flow_hash(&net->flows, &key);
     e = echo_find(net, &key, hash);
     if (!e)
-        e = echo_open(net, &key, hash, ip->tos, &why);
+        e = echo_open(net, &key, hash, ip->tos, why);
+    if (e)
+        wheel_set(&net->wheel, &e->flow.timer, now_ns + e->timeout_ns);
+    return e;
+}
+
+static enum drop echo_input(struct net *net, const struct ip_header *ip, const struct packet *p,
+                            const struct icmp_message *m, uint64_t now_ns)
+{
+    enum drop why = DROP_NONE;
+    struct echo *e = echo_enter(net, ip, m->id, now_ns, &why);
+    enum icmp_kind kind;
+    int verdict;
+
     if (!e)
         return why;
-    wheel_set(&net->wheel, &e->flow.timer, now_ns + e->timeout_ns);
-    return echo_answer(net, e, ip, p, m, now_ns);
+    verdict = e->verdict;
+    if (verdict == ADIT_DEFER || verdict == ADIT_ACCEPT)
+        verdict = net->env.echo(net->env.ctx, e, ip, m);
+    if (verdict == ADIT_ECHO_FORWARD)
+        return DROP_NONE;
+    if (verdict == ADIT_ECHO_REPLY) {
+        icmp_reply(net, &e->flow.key, m->seq, m->data, m->data_bytes, 0, now_ns);
+        return DROP_NONE;
+    }
+    kind = icmp_kind_of_verdict(verdict);
+    if (kind != ICMP_OTHER)
+        (void)icmp_error(net, ip, p->data, p->len_bytes, kind, 0, NULL, now_ns);
+    return DROP_ICMP_REJECTED;
 }
 
 /* ---------------------------------------------------------------------------------------- errors in -- */
 
 /* An error about an echo reply of ours: there is nothing to do, but it must be ours. */
-static enum drop echo_error_input(const struct net *net, const struct ip_header *quoted_ip, const uint8_t *quoted)
+static enum drop echo_error_input(const struct net *net, const struct ip_header *quoted_ip,
+                                  const uint8_t *quoted)
 {
     struct flow_key key = {.client_port = get_be16(quoted + 4), .proto = quoted_ip->proto};
 
@@ -320,10 +337,12 @@ static enum drop echo_error_input(const struct net *net, const struct ip_header 
         return DROP_ICMP_ERROR_UNRELATED;
     memcpy(key.client, quoted_ip->dst, sizeof(key.client));
     memcpy(key.remote, quoted_ip->src, sizeof(key.remote));
-    return echo_find(net, &key, flow_hash(&net->flows, &key)) ? DROP_NONE : DROP_ICMP_ERROR_UNRELATED;
+    return echo_find(net, &key, flow_hash(&net->flows, &key)) ? DROP_NONE
+                                                              : DROP_ICMP_ERROR_UNRELATED;
 }
 
-static enum drop icmp_error_input(struct net *net, const struct ip_header *ip, const struct icmp_message *m, uint64_t now_ns)
+static enum drop icmp_error_input(struct net *net, const struct ip_header *ip,
+                                  const struct icmp_message *m, uint64_t now_ns)
 {
     struct ip_header q;
     const uint8_t *quoted;
@@ -343,10 +362,12 @@ static enum drop icmp_error_input(struct net *net, const struct ip_header *ip, c
     return is_icmp(&q) ? echo_error_input(net, &q, quoted) : DROP_ICMP_ERROR_UNRELATED;
 }
 
-enum drop icmp_input(struct net *net, const struct ip_header *ip, const struct packet *p, uint64_t now_ns)
+enum drop icmp_input(struct net *net, const struct ip_header *ip, const struct packet *p,
+                     uint64_t now_ns)
 {
     struct icmp_message m;
-    enum drop why = icmp_parse(&m, ip, p->data + ip->header_bytes, ip->payload_bytes, !net_trusts_checksum(net, p));
+    enum drop why = icmp_parse(&m, ip, p->data + ip->header_bytes, ip->payload_bytes,
+                               !net_trusts_checksum(net, p));
 
     if (why != DROP_NONE)
         return why;

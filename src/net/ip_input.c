@@ -16,10 +16,12 @@
 
 enum { IP6_NO_NEXT_HEADER = 59 };
 
+/* 240/4 is served: some use it as if it were private. */
 static bool src_is_martian(const uint8_t ip[16])
 {
-    return ip_is_unspecified(ip) || ip_is_loopback(ip) || ip_is_multicast(ip) || ip_is_broadcast(ip) ||
-           (!ip_is_mapped4(ip) && ip_is_reserved(ip)); /* 240/4 is used by some as if it were private */
+    return ip_is_unspecified(ip) || ip_is_loopback(ip) || ip_is_multicast(ip) ||
+           ip_is_broadcast(ip) ||
+           (!ip_is_mapped4(ip) && ip_is_reserved(ip));
 }
 
 static bool dst_is_martian(const uint8_t ip[16])
@@ -37,8 +39,8 @@ static enum drop ip_check_addresses(const struct net *net, const struct ip_heade
 }
 
 /* RFC 8200 4.2, 4.4: some of what is refused must be told. Only IPv6 has it. */
-static void ip_tell_problem(struct net *net, const struct ip_header *h, const struct packet *p, enum drop why,
-                            uint64_t now_ns)
+static void ip_tell_problem(struct net *net, const struct ip_header *h, const struct packet *p,
+                            enum drop why, uint64_t now_ns)
 {
     if (why == DROP_IP_EXTENSION && h->problem_at > 0)
         (void)icmp_parameter(net, h, p, 2, h->problem_at, now_ns);
@@ -58,7 +60,8 @@ static bool ip_is_land(const struct ip_header *h, const struct packet *p)
     return ports[0] == ports[2] && ports[1] == ports[3];
 }
 
-static enum drop ip_deliver(struct net *net, const struct ip_header *h, const struct packet *p, uint64_t now_ns)
+static enum drop ip_deliver(struct net *net, const struct ip_header *h, const struct packet *p,
+                            uint64_t now_ns)
 {
     if (ip_is_land(h, p))
         return DROP_IP_LAND;
@@ -73,8 +76,8 @@ static enum drop ip_deliver(struct net *net, const struct ip_header *h, const st
     return DROP_IP_PROTOCOL;
 }
 
-static enum drop ip_input_fragment(struct net *net, const struct ip_header *fragment, const struct packet *p,
-                                   uint64_t now_ns)
+static enum drop ip_input_fragment(struct net *net, const struct ip_header *fragment,
+                                   const struct packet *p, uint64_t now_ns)
 {
     struct packet whole;
     struct ip_header h;
@@ -83,8 +86,9 @@ static enum drop ip_input_fragment(struct net *net, const struct ip_header *frag
     if (why != DROP_NONE || !whole.buf)
         return why;
     why = ip_parse(&h, whole.data, whole.len_bytes, true);
+    /* A fragment header behind a fragment header: nobody honest sends it. */
     if (why == DROP_NONE && ip_is_fragment(&h))
-        why = DROP_IP_EXTENSION; /* a fragment header behind a fragment header: nobody honest sends it */
+        why = DROP_IP_EXTENSION;
     if (why == DROP_NONE)
         why = ip_deliver(net, &h, &whole, now_ns);
     else
@@ -105,5 +109,6 @@ enum drop ip_input(struct net *net, const struct packet *p, uint64_t now_ns)
     why = ip_check_addresses(net, &h);
     if (why != DROP_NONE)
         return why;
-    return ip_is_fragment(&h) ? ip_input_fragment(net, &h, p, now_ns) : ip_deliver(net, &h, p, now_ns);
+    return ip_is_fragment(&h) ? ip_input_fragment(net, &h, p, now_ns)
+                              : ip_deliver(net, &h, p, now_ns);
 }

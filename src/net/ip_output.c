@@ -44,8 +44,9 @@ static void complete_checksum(struct packet_out *p)
 
     if (p->csum_start == 0)
         return;
-    sum = checksum_finish(checksum_add_iov(checksum_add(0, transport, (size_t)(p->headers_bytes - p->csum_start)),
-                                           p->slices, p->slices_count));
+    sum = checksum_finish(
+        checksum_add_iov(checksum_add(0, transport, (size_t)(p->headers_bytes - p->csum_start)),
+                         p->slices, p->slices_count));
     if (sum == 0 && p->csum_offset == UDP_CSUM_OFFSET)
         sum = 0xffff; /* zero would say that there is none (RFC 768) */
     put_be16(transport + p->csum_offset, sum);
@@ -69,7 +70,8 @@ static void cut_slices(struct cutter *c, struct packet_out *f, uint32_t len_byte
         uint32_t left = (uint32_t)s->len - c->offset_bytes, n = left < len_bytes ? left : len_bytes;
 
         if (n > 0)
-            f->slices[f->slices_count++] = (adit_iov){.base = (uint8_t *)s->base + c->offset_bytes, .len = n};
+            f->slices[f->slices_count++] =
+                (adit_iov){.base = (uint8_t *)s->base + c->offset_bytes, .len = n};
         c->offset_bytes += n;
         len_bytes -= n;
         if (c->offset_bytes == s->len) {
@@ -80,7 +82,8 @@ static void cut_slices(struct cutter *c, struct packet_out *f, uint32_t len_byte
 }
 
 /* The IP header of the fragment [at, at + len_bytes), with its fragment header where there is one. */
-static void emit_headers(const struct cutter *c, struct packet_out *f, struct ip_header h, uint32_t len_bytes)
+static void emit_headers(const struct cutter *c, struct packet_out *f, struct ip_header h,
+                         uint32_t len_bytes)
 {
     bool more = c->at + len_bytes < c->total_bytes;
     uint8_t proto = h.proto, *fragment;
@@ -91,7 +94,8 @@ static void emit_headers(const struct cutter *c, struct packet_out *f, struct ip
         h.payload_bytes = len_bytes;
         f->headers_bytes = (uint8_t)ip_emit(f->headers, &h);
         put_be16(&wire, field);
-        put_be16(f->headers + 10, checksum_update(get_be16(f->headers + 10), &none, &wire, sizeof(wire)));
+        put_be16(f->headers + 10,
+                 checksum_update(get_be16(f->headers + 10), &none, &wire, sizeof(wire)));
         put_be16(f->headers + 6, field);
         return;
     }
@@ -106,7 +110,8 @@ static void emit_headers(const struct cutter *c, struct packet_out *f, struct ip
     f->headers_bytes += IP6_FRAGMENT_BYTES;
 }
 
-static bool send_fragment(struct net *net, struct cutter *c, const struct ip_header *h, uint32_t len_bytes)
+static bool send_fragment(struct net *net, struct cutter *c, const struct ip_header *h,
+                          uint32_t len_bytes)
 {
     struct packet_out f;
     uint32_t ip_bytes = ip_is_mapped4(h->src) ? IP4_HEADER_BYTES : IP6_HEADER_BYTES;

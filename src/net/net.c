@@ -23,8 +23,8 @@ static uint32_t flows_max(const struct net_config *c)
     return max < UINT32_MAX ? (uint32_t)max : UINT32_MAX;
 }
 
-int net_init(struct net *net, const struct net_config *config, const struct net_env *env, struct memory *memory,
-             struct buf_pool *bufs, const struct log *log, uint64_t now_ns)
+int net_init(struct net *net, const struct net_config *config, const struct net_env *env,
+             struct memory *memory, struct buf_pool *bufs, const struct log *log, uint64_t now_ns)
 {
     struct sip_key key;
 
@@ -138,7 +138,8 @@ void net_output(struct net *net, uint64_t now_ns)
     struct list round, *node;
 
     list_init(&round);
-    list_splice_back(&round, &net->output); /* whoever asks again meanwhile waits for the next call */
+    /* Whoever asks again meanwhile waits for the next call. */
+    list_splice_back(&round, &net->output);
     while ((node = list_pop_front(&round)) != NULL) {
         struct flow *f = LIST_ENTRY(node, struct flow, output_node);
 
@@ -202,7 +203,8 @@ bool net_trusts_checksum(const struct net *net, const struct packet *p)
     return false;
 }
 
-struct buf *net_keep(struct net *net, const struct packet *p, const uint8_t **data, uint32_t len_bytes, bool briefly)
+struct buf *net_keep(struct net *net, const struct packet *p, const uint8_t **data,
+                     uint32_t len_bytes, bool briefly)
 {
     struct buf *b;
 

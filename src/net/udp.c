@@ -78,7 +78,8 @@ static enum drop udp_limit(const struct net *net)
     return memory_pressure(net->memory) == MEMORY_CRITICAL ? DROP_NO_MEMORY : DROP_NONE;
 }
 
-static struct udp *udp_new(struct net *net, const struct flow_key *key, uint32_t hash, enum drop *why)
+static struct udp *udp_new(struct net *net, const struct flow_key *key, uint32_t hash,
+                           enum drop *why)
 {
     struct udp *u;
 
@@ -111,8 +112,8 @@ static struct udp *udp_new(struct net *net, const struct flow_key *key, uint32_t
     return u;
 }
 
-static struct udp *udp_open(struct net *net, const struct flow_key *key, uint32_t hash, const adit_addr *first,
-                            enum drop *why)
+static struct udp *udp_open(struct net *net, const struct flow_key *key, uint32_t hash,
+                            const adit_addr *first, enum drop *why)
 {
     struct udp *u = udp_new(net, key, hash, why);
 
@@ -274,7 +275,8 @@ static struct udp_remote *remote_get(struct udp *u, uint64_t now_ns, enum drop *
     return pool_get(&u->net->udp_remote_pool);
 }
 
-static struct udp_remote *remote_new(struct udp *u, const adit_addr *seen, uint64_t now_ns, enum drop *why)
+static struct udp_remote *remote_new(struct udp *u, const adit_addr *seen, uint64_t now_ns,
+                                     enum drop *why)
 {
     struct udp_remote *r = remote_get(u, now_ns, why);
 
@@ -297,7 +299,8 @@ static struct udp_remote *remote_new(struct udp *u, const adit_addr *seen, uint6
     return NULL;
 }
 
-static struct udp_remote *remote_use(struct udp *u, const adit_addr *seen, uint64_t now_ns, enum drop *why)
+static struct udp_remote *remote_use(struct udp *u, const adit_addr *seen, uint64_t now_ns,
+                                     enum drop *why)
 {
     struct udp_remote *r = remote_find(u, seen);
 
@@ -315,15 +318,15 @@ static struct udp_remote *remote_use(struct udp *u, const adit_addr *seen, uint6
 
 /* ------------------------------------------------------------------------------------------ the way in -- */
 
-static bool udp_checksum_is_right(const struct net *net, const struct ip_header *ip, const struct packet *p,
-                                  const struct udp_header *h)
+static bool udp_checksum_is_right(const struct net *net, const struct ip_header *ip,
+                                  const struct packet *p, const struct udp_header *h)
 {
     uint64_t sum;
 
     if (p->csum == PACKET_CSUM_PARTIAL && net->config.trust_partial_csum)
         return true;
-    if (h->checksum == 0)
-        return ip->version == 4 && p->gso_bytes == 0; /* RFC 8200 8.1: none is no choice over IPv6 */
+    if (h->checksum == 0) /* none, which is no choice over IPv6 (RFC 8200 8.1) */
+        return ip->version == 4 && p->gso_bytes == 0;
     if (p->csum == PACKET_CSUM_VALID)
         return true;
     if (p->gso_bytes > 0)
@@ -342,13 +345,15 @@ static bool handler_keeps_up(const struct udp *u, uint64_t now_ns)
     return !oldest || LIST_ENTRY(oldest, struct udp_datagram, node)->arrived_ns == now_ns;
 }
 
-static enum drop udp_queue(struct udp *u, const struct udp_remote *r, const struct ip_header *ip, const struct packet *p,
-                           const struct udp_header *h, uint64_t now_ns)
+static enum drop udp_queue(const struct udp_remote *r, const struct ip_header *ip,
+                           const struct packet *p, const struct udp_header *h, uint64_t now_ns)
 {
+    struct udp *u = r->udp;
     struct net *net = u->net;
     struct udp_datagram *g;
 
-    if (u->queued_count >= UDP_QUEUE_DATAGRAMS_MAX || u->queued_bytes + h->data_bytes > UDP_QUEUE_BYTES_MAX)
+    if (u->queued_count >= UDP_QUEUE_DATAGRAMS_MAX ||
+        u->queued_bytes + h->data_bytes > UDP_QUEUE_BYTES_MAX)
         return DROP_UDP_QUEUE_FULL;
     g = pool_get(&net->datagram_pool);
     if (!g)
@@ -372,8 +377,8 @@ static enum drop udp_queue(struct udp *u, const struct udp_remote *r, const stru
     return DROP_NONE;
 }
 
-static enum drop udp_refuse(struct net *net, const struct ip_header *ip, const struct packet *p, int verdict,
-                            uint64_t now_ns)
+static enum drop udp_refuse(struct net *net, const struct ip_header *ip, const struct packet *p,
+                            int verdict, uint64_t now_ns)
 {
     enum icmp_kind kind = icmp_kind_of_verdict(verdict);
 
@@ -383,8 +388,8 @@ static enum drop udp_refuse(struct net *net, const struct ip_header *ip, const s
 }
 
 /* The mapping of a client's datagram and its remote; NULL: *why. */
-static struct udp_remote *udp_enter(struct net *net, const struct ip_header *ip, const struct udp_header *h,
-                                    uint64_t now_ns, enum drop *why)
+static struct udp_remote *udp_enter(struct net *net, const struct ip_header *ip,
+                                    const struct udp_header *h, uint64_t now_ns, enum drop *why)
 {
     adit_addr seen = flow_addr(ip->dst, h->dst_port);
     struct flow_key key;
@@ -410,7 +415,8 @@ static struct udp_remote *udp_enter(struct net *net, const struct ip_header *ip,
     return r;
 }
 
-enum drop udp_input(struct net *net, const struct ip_header *ip, const struct packet *p, uint64_t now_ns)
+enum drop udp_input(struct net *net, const struct ip_header *ip, const struct packet *p,
+                    uint64_t now_ns)
 {
     struct udp_header h;
     struct udp_remote *r;
@@ -432,7 +438,7 @@ enum drop udp_input(struct net *net, const struct ip_header *ip, const struct pa
     else
         u->dns_only = false;
     udp_touch(u, now_ns);
-    return udp_queue(u, r, ip, p, &h, now_ns);
+    return udp_queue(r, ip, p, &h, now_ns);
 }
 
 enum drop udp_icmp_error(struct net *net, const struct ip_header *quoted_ip, const uint8_t *quoted,
@@ -544,8 +550,8 @@ struct udp_batch {
     adit_addr seen;
     uint32_t unit_bytes; /* of every datagram in it but the last */
     uint8_t tos, ttl;
-    uint32_t entries;    /* that end in it */
-    int taken;           /* entries, by packets that have gone */
+    uint32_t entries; /* that end in it */
+    int taken;        /* entries, by packets that have gone */
 };
 
 static void batch_emit_headers(struct udp_batch *b, struct ip_header *ip)
@@ -593,28 +599,31 @@ static uint32_t batch_bytes_max(const struct udp *u, uint32_t unit_bytes)
     const struct net_config *c = &u->net->config;
     uint32_t fit;
 
-    if (!c->device_uso || unit_bytes == 0 || unit_bytes + udp_ip_bytes(u) + UDP_HEADER_BYTES > c->mtu_bytes)
+    if (!c->device_uso || unit_bytes == 0 ||
+        unit_bytes + udp_ip_bytes(u) + UDP_HEADER_BYTES > c->mtu_bytes)
         return unit_bytes;
     fit = UDP_TRAIN_BYTES_MAX / unit_bytes;
     return unit_bytes * (fit < UDP_TRAIN_MAX ? fit : UDP_TRAIN_MAX);
 }
 
-static bool batch_has_room(const struct udp_batch *b, const adit_dgram *d, const adit_addr *seen, uint32_t len_bytes,
-                           uint32_t unit_bytes)
+static bool batch_has_room(const struct udp_batch *b, const adit_dgram *d, const adit_addr *seen,
+                           uint32_t len_bytes, uint32_t unit_bytes)
 {
     const struct packet_out *p = &b->p;
 
-    if (p->slices_count == 0 || p->slices_count == PACKET_SLICES_MAX || b->tos != d->tos || b->ttl != d->ttl)
+    if (p->slices_count == 0 || p->slices_count == PACKET_SLICES_MAX || b->tos != d->tos ||
+        b->ttl != d->ttl)
         return false;
-    if (len_bytes == 0 || unit_bytes > b->unit_bytes || (unit_bytes < b->unit_bytes && len_bytes > unit_bytes))
+    if (len_bytes == 0 || unit_bytes > b->unit_bytes ||
+        (unit_bytes < b->unit_bytes && len_bytes > unit_bytes))
         return false;
     return p->payload_bytes % b->unit_bytes == 0 && flow_addr_is_same(&b->seen, seen) &&
            p->payload_bytes + len_bytes <= batch_bytes_max(b->u, b->unit_bytes);
 }
 
 /* One datagram, or some of a train that fit a packet. */
-static void batch_add(struct udp_batch *b, const adit_dgram *d, const adit_addr *seen, adit_iov part,
-                      uint32_t unit_bytes)
+static void batch_add(struct udp_batch *b, const adit_dgram *d, const adit_addr *seen,
+                      adit_iov part, uint32_t unit_bytes)
 {
     uint32_t len_bytes = (uint32_t)part.len;
 
@@ -638,14 +647,16 @@ static enum drop batch_add_entry(struct udp_batch *b, const adit_dgram *d)
 
     if (!udp_lets_in(u, &seen))
         return DROP_UDP_FILTERED;
-    most = UINT16_MAX - UDP_HEADER_BYTES - (udp_ip_bytes(u) == IP4_HEADER_BYTES ? IP4_HEADER_BYTES : 0u);
+    most = UINT16_MAX - UDP_HEADER_BYTES -
+           (udp_ip_bytes(u) == IP4_HEADER_BYTES ? IP4_HEADER_BYTES : 0u);
     if (unit > most)
         return DROP_DEVICE_TOO_BIG;
     most = batch_bytes_max(u, (uint32_t)unit);
     do {
         size_t n = d->len - at < most ? d->len - at : most;
 
-        batch_add(b, d, &seen, (adit_iov){.base = (uint8_t *)d->data + at, .len = n}, (uint32_t)(n < unit ? n : unit));
+        batch_add(b, d, &seen, (adit_iov){.base = (uint8_t *)d->data + at, .len = n},
+                  (uint32_t)(n < unit ? n : unit));
         at += n;
     } while (at < d->len);
     b->entries++;
@@ -676,7 +687,8 @@ int udp_send(struct udp *u, const adit_dgram *d, int n, uint64_t now_ns)
 }
 
 /* An error about a datagram that is gone: what an error has to quote of it is known. */
-static void udp_error(struct udp *u, const adit_addr *real, enum icmp_kind kind, uint32_t mtu_bytes, uint64_t now_ns)
+static void udp_error(struct udp *u, const adit_addr *real, enum icmp_kind kind, uint32_t mtu_bytes,
+                      uint64_t now_ns)
 {
     uint8_t packet[IP6_HEADER_BYTES + UDP_HEADER_BYTES];
     adit_addr seen = remote_seen(u, real);
@@ -689,7 +701,8 @@ static void udp_error(struct udp *u, const adit_addr *real, enum icmp_kind kind,
     ip.version = ip_is_mapped4(ip.src) ? 4 : 6;
     ip.header_bytes = (uint32_t)ip_emit(packet, &ip);
     udp_emit(packet + ip.header_bytes, u->flow.key.client_port, seen.port, 0);
-    (void)icmp_error(u->net, &ip, packet, ip.header_bytes + UDP_HEADER_BYTES, kind, mtu_bytes, NULL, now_ns);
+    (void)icmp_error(u->net, &ip, packet, ip.header_bytes + UDP_HEADER_BYTES, kind, mtu_bytes, NULL,
+                     now_ns);
 }
 
 void udp_unreach(struct udp *u, const adit_addr *real, int verdict, uint64_t now_ns)
