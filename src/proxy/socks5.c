@@ -100,6 +100,15 @@ void socks5_learn(struct socks5 *p, adit *engine, const struct socks5_handshake 
         atomic_store(&p->pipelining, PIPELINING_NO);
 }
 
+/* A slow destination, or a server that bears pipelining no longer: that is to be found out again. */
+void socks5_give_up(struct socks5 *p, const struct socks5_handshake *h)
+{
+    int yes = PIPELINING_YES;
+
+    if (h && h->is_pipelined && h->phase == SOCKS5_REPLY)
+        atomic_compare_exchange_strong(&p->pipelining, &yes, PIPELINING_UNKNOWN);
+}
+
 /* ------------------------------------------------------------------------------------------ opening -- */
 
 static void socks5_close(void *ctx)

@@ -58,6 +58,9 @@ unsigned socks5_handshake_drive(struct socks5_handshake *h, adit_socket s);
 void socks5_learn(struct socks5 *p, adit *engine, const struct socks5_handshake *h, bool is_retry,
                   int err);
 
+/* A handshake that is not over is given up: the client has gone, or it took too long. h: NULL is allowed. */
+void socks5_give_up(struct socks5 *p, const struct socks5_handshake *h);
+
 /* ------------------------------------------------------------------------------------------- link -- */
 
 /* A connection to the server, through its handshake. In the owner's memory. */

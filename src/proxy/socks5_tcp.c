@@ -32,6 +32,7 @@ static void session_closed(adit_conn *c, int why, void *user)
 
     (void)c, (void)why;
     socks5_probe_cancel(s->probe);
+    socks5_give_up(s->proxy, s->handshake);
     session_forget_handshake(s);
     free(s);
 }

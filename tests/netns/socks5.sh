@@ -188,22 +188,34 @@ ways_to_greet()
     says "and are not lost" '^spoken first$'
 }
 
-# What was learned of a server is no longer true.
+# changes SENTENCE SECOND MODE...: what was learned of a server, while the command fetched a page, is no longer
+# true when it runs SECOND.
+changes()
+{
+    local sentence=$1 second=$2
+    shift 2
+    rm -f /run/test/first /run/test/changed
+    timeout -k 1 30 "${run[@]}" sh -c \
+        "curl -sS -m 8 http://10.98.0.1:8080/page; sleep 0.5; touch /run/test/first
+         while [ ! -e /run/test/changed ]; do sleep 0.1; done; $second" >/run/test/out 2>&1 </dev/null &
+    local pid=$!
+    wait_for test -e /run/test/first
+    stop_server
+    start_server "$@"
+    touch /run/test/changed
+    wait $pid
+    report $? "$sentence"
+}
+
 a_server_that_changes()
 {
     server --user user --password word
     with_account user:word
-    timeout -k 1 30 "${run[@]}" sh -c \
-        'curl -sS -m 8 http://10.98.0.1:8080/page; sleep 0.5; touch /run/test/first
-         while [ ! -e /run/test/changed ]; do sleep 0.1; done
-         curl -sS -m 8 http://10.98.0.1:8080/page' >/run/test/out 2>&1 </dev/null &
-    local pid=$!
-    wait_for test -e /run/test/first
-    stop_server
-    start_server # the same port, but no accounts any more
-    touch /run/test/changed
-    wait $pid
-    report $? "a server that changes its mind is greeted again, stepwise"
+    changes "a server without accounts any more is greeted again, stepwise" \
+        'curl -sS -m 8 http://10.98.0.1:8080/page'
+    server
+    changes "a server that bears pipelining no longer costs one connection" \
+        'curl -sS -m 2 http://10.98.0.1:8080/page; curl -sS -m 2 http://10.98.0.1:8080/page' discard
 }
 
 refusals()
