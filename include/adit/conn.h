@@ -51,14 +51,14 @@ ADIT_API void adit_conn_want(adit_conn *c, unsigned ev);
 ADIT_API ptrdiff_t adit_conn_recv(adit_conn *c, void *buf, size_t len);
 /* The same without a copy: up to iov_max views of the octets that wait, in order. Returns how many views; 0: the
  * client's FIN; ADIT_EAGAIN and other codes as above. They stay until consumed, and the views die when the
- * callback (event, or the function that was posted) returns, or at the next call on c. */
+ * callback (event, or the function that was posted) returns, or at the next call that reads c or ends it. */
 ADIT_API int adit_conn_peek(adit_conn *c, adit_iov *iov, int iov_max);
 ADIT_API void adit_conn_consume(adit_conn *c, size_t len); /* at most what peek showed */
 
 /* Writing. Octets taken (may be fewer than len), ADIT_EAGAIN: no room; ADIT_ECLOSED after shutdown. */
 ADIT_API ptrdiff_t adit_conn_send(adit_conn *c, const void *buf, size_t len);
 /* The same without a copy: up to iov_max pieces of the send queue to be filled in order. Returns how many;
- * ADIT_EAGAIN: no room. They die as the views of peek do. */
+ * ADIT_EAGAIN: no room. They die when the callback returns, or at the next call that writes to c or ends it. */
 ADIT_API int adit_conn_reserve(adit_conn *c, adit_iov *iov, int iov_max);
 ADIT_API void adit_conn_commit(adit_conn *c, size_t len); /* at most what reserve gave */
 
