@@ -142,6 +142,34 @@ static void ipv4_options_of_the_first_fragment_stay(void **state)
     assert_arrived(64);
 }
 
+static void fragments_of_other_protocols_are_of_other_datagrams(void **state)
+{
+    uint8_t p[200];
+    uint32_t n;
+
+    (void)state;
+    make_whole(whole, false, 64);
+    n = make_fragment(p, false, 1, whole, 32, 32, LAST);
+    p[9] = IP_PROTO_ICMP;
+    mend_ip4(p);
+    assert_int_equal(rig_input(&rig, p, n), DROP_NONE);
+    assert_int_equal(fragment(false, 1, 0, 32, MORE), DROP_NONE);
+    assert_null(rig_ready_udp(&rig));
+    assert_int_equal(fragment(false, 1, 32, 32, LAST), DROP_NONE);
+    assert_arrived(64);
+}
+
+static void a_source_may_have_any_number_of_datagrams_put_together(void **state)
+{
+    (void)state;
+    make_whole(whole, false, 64); /* the first one makes a mapping, which keeps the client known */
+    for (uint32_t id = 0; id < 2 * FRAG_PER_SOURCE_MAX; id++) {
+        assert_int_equal(fragment(false, id, 0, 32, MORE), DROP_NONE);
+        assert_int_equal(fragment(false, id, 32, 32, LAST), DROP_NONE);
+        assert_arrived(64);
+    }
+}
+
 static void an_atomic_fragment_is_no_fragment(void **state)
 {
     (void)state;
@@ -329,6 +357,7 @@ static void octets_in_reassembly_are_limited(void **state)
     while (fragment(false, n, 0, 32000, MORE) == DROP_NONE)
         n++;
     assert_int_equal(n, FRAG_BYTES_MAX / BUF_PACKET_BYTES);
+    assert_int_equal(rig.net.frags.datagrams.count, n); /* the refused one left nothing behind */
     assert_true(rig.net.frags.bytes <= FRAG_BYTES_MAX);
     assert_int_equal(fragment(false, 0, 32000, 32000, LAST), DROP_FRAG_LIMIT);
     assert_int_equal(rig_drops(&rig, DROP_FRAG_LIMIT), 2);
@@ -453,6 +482,8 @@ int main(void)
         T(the_largest_datagram_at_the_smallest_mtu_is_put_together),
         T(headers_in_front_of_the_fragment_header_stay),
         T(ipv4_options_of_the_first_fragment_stay),
+        T(fragments_of_other_protocols_are_of_other_datagrams),
+        T(a_source_may_have_any_number_of_datagrams_put_together),
         T(an_atomic_fragment_is_no_fragment),
         T(an_overlap_drops_the_datagram_and_what_comes_of_it_later),
         T(a_duplicate_is_ignored_unless_its_octets_differ),

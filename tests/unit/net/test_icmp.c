@@ -86,6 +86,7 @@ static void prepare_is_asked_once_for_an_echo_flow_and_the_handler_each_time(voi
     assert_int_equal(rig.echoes, 3);
     assert_int_equal(rig.asked.proto, ADIT_PROTO_ICMP);
     assert_addr(rig.asked.src.ip, CLIENT);
+    assert_int_equal(rig.asked.src.port, 0);
     assert_addr(rig.asked.dst.addr.ip, REMOTE);
     assert_int_equal(ping_from(CLIENT, "5.6.7.8", 1, 1, ""), DROP_NONE);
     assert_int_equal(rig.prepares, 2);
@@ -378,8 +379,10 @@ static void errors_about_what_we_never_sent_are_not_believed(void **state)
     assert_int_equal(hear(CLIENT, REMOTE, q, n), DROP_ICMP_ERROR_UNRELATED);
     n = make_ip(q, REMOTE, CLIENT, IP_PROTO_TCP, "no engine is here", 17);
     assert_int_equal(hear(CLIENT, REMOTE, q, n), DROP_ICMP_ERROR_UNRELATED);
+    assert_int_equal(rig_udp(&rig, "[fd00::2]:1000", "[2001:db8::1]:2000", "x", 1), DROP_NONE);
     n = make_udp(q, "[2001:db8::1]:2000", "[fd00::2]:1000", "some", 4);
-    assert_int_equal(hear(CLIENT, REMOTE, q, n), DROP_ICMP_ERROR_UNRELATED);
+    assert_int_equal(hear(CLIENT, REMOTE, q, n), DROP_ICMP_ERROR_UNRELATED); /* of the other family */
+    assert_int_equal(hear(CLIENT6, REMOTE6, q, n), DROP_NONE);
     rig_silent(&rig);
 }
 

@@ -356,6 +356,30 @@ static void a_long_datagram_leaves_in_fragments(void **state)
     }
 }
 
+static void a_checksum_of_zero_leaves_as_all_ones(void **state)
+{
+    static uint8_t data[2000];
+    adit_addr from = addr("1.2.3.4"), to = addr("10.0.0.2");
+    struct ip_header h = {.proto = IP_PROTO_UDP, .payload_bytes = 8 + sizeof(data)};
+    struct packet_out p = {.slices_count = 1, .payload_bytes = sizeof(data), .slices = {{data, sizeof(data)}}};
+    uint64_t sum;
+    uint8_t *header;
+
+    (void)state;
+    memcpy(h.src, from.ip, 16);
+    memcpy(h.dst, to.ip, 16);
+    header = net_ip_header(&rig.net, &p, &h);
+    udp_emit(header, 80, 1000, sizeof(data));
+    sum = checksum_pseudo(h.src, h.dst, IP_PROTO_UDP, h.payload_bytes);
+    put_be16(header + 6, checksum_fold(sum));
+    put_be16(data, checksum_finish(checksum_add(sum, header, 6))); /* what makes it all ones */
+    p.csum_start = p.headers_bytes;
+    p.csum_offset = 6;
+    p.headers_bytes += 8;
+    assert_true(net_send_fragmented(&rig.net, &p, &h));
+    assert_int_equal(get_be16(rig_out(&rig)->octets + IP4_HEADER_BYTES + 6), 0xffff);
+}
+
 static void what_fits_leaves_whole(void **state)
 {
     (void)state;
@@ -420,6 +444,7 @@ int main(void)
         T(padding_behind_a_packet_is_no_part_of_it),
         T(borrowed_memory_is_copied),
         T(a_long_datagram_leaves_in_fragments),
+        T(a_checksum_of_zero_leaves_as_all_ones),
         T(what_fits_leaves_whole),
         T(what_must_not_be_fragmented_is_too_big),
         T(a_device_that_fills_up_between_fragments_is_one_drop),

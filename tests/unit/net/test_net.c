@@ -181,12 +181,11 @@ static void when_the_device_is_full_the_others_keep_their_turns(void **state)
 {
     (void)state;
     senders_begin();
-    senders[1].again = true;
+    senders[0].again = senders[1].again = true;
     device_takes = 1;
-    net_output(&rig.net, rig.now_ns); /* 0 sends, 1 finds it full */
+    net_output(&rig.net, rig.now_ns); /* 0 sends and wants more, 1 finds it full */
     assert_int_equal(senders[0].sent, 1);
-    net_set_output(&rig.net, &senders[0].flow);
-    senders[1].again = false;
+    senders[0].again = senders[1].again = false;
     device_takes = 2;
     net_output(&rig.net, rig.now_ns); /* 1 and 2 go first */
     assert_int_equal(senders[0].sent, 1);

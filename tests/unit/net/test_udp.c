@@ -118,10 +118,15 @@ static void views_live_until_they_are_released(void **state)
 
 static void a_reference_is_kept_while_the_handler_keeps_up_and_a_copy_when_not(void **state)
 {
-    struct udp *u = open_mapping(CLIENT, REMOTE);
+    struct udp *u;
     struct udp_datagram *g;
 
     (void)state;
+    assert_int_equal(rig_udp(&rig, "10.0.0.9:1", REMOTE, "nobody knows of it", 18), DROP_NONE);
+    u = rig_ready_udp(&rig);
+    g = LIST_ENTRY(u->queue.next, struct udp_datagram, node);
+    assert_int_equal(g->buf->size, BUF_256);
+    u = open_mapping(CLIENT, REMOTE);
     assert_int_equal(rig_udp(&rig, CLIENT, REMOTE, "now", 3), DROP_NONE);
     g = LIST_ENTRY(u->queue.next, struct udp_datagram, node);
     assert_int_equal(g->buf->size, BUF_PACKET);
@@ -267,6 +272,10 @@ static void a_refused_remote_is_answered_and_the_refusal_is_remembered(void **st
     assert_int_equal(rig_udp(&rig, CLIENT, "9.9.9.9:9", "x", 1), DROP_NONE);
     u = rig_ready_udp(&rig);
     assert_non_null(u);
+    assert_addr(u->info.dst.addr.ip, "9.9.9.9");
+    assert_int_equal(u->flow.mark, 7);
+    rig.decision.mark = 8;
+    assert_int_equal(rig_udp(&rig, CLIENT, "9.9.9.8:9", "x", 1), DROP_NONE);
     assert_addr(u->info.dst.addr.ip, "9.9.9.9");
     assert_int_equal(u->flow.mark, 7);
     assert_int_equal(rig_input(&rig, p, n), DROP_UDP_REJECTED);
@@ -426,12 +435,20 @@ static void a_longer_datagram_or_another_class_begins_a_packet(void **state)
         d[i] = (adit_dgram){.remote = addr(REMOTE), .data = "0123456789", .len = 5};
     d[1].len = 6;
     d[2].len = 0;
-    d[3].tos = 4;
     assert_int_equal(udp_send(u, d, 4, rig.now_ns), 4);
     assert_int_equal(rig_out_udp(&rig).data_bytes, 5);
     assert_int_equal(rig_out_udp(&rig).data_bytes, 6);
     assert_int_equal(rig_out_udp(&rig).data_bytes, 0);
     assert_int_equal(rig_out_udp(&rig).data_bytes, 5);
+    for (int i = 0; i < 4; i++)
+        d[i].len = 5;
+    d[1].tos = d[2].tos = 4;
+    d[2].ttl = d[3].ttl = 9;
+    d[3].tos = 4;
+    assert_int_equal(udp_send(u, d, 4, rig.now_ns), 4);
+    assert_int_equal(rig_out_udp(&rig).data_bytes, 5);
+    assert_int_equal(rig_out_udp(&rig).data_bytes, 5);
+    assert_int_equal(rig_out_udp(&rig).data_bytes, 10);
     rig_silent(&rig);
 }
 
