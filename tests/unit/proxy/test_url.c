@@ -42,79 +42,79 @@ static void a_good_url_makes_a_proxy(void **state)
     adit_proxy_free(NULL);
 }
 
+static const struct {
+    const char *url, *msg;
+} bad_urls[] = {
+    {NULL, "empty"},
+    {"", "empty"},
+    {":", "empty"},
+    {"nothing", "no proxy called \"nothing\""},
+    {"Direct", "no proxy called"},
+    {"direct:", "nothing may follow"},
+    {"direct://", "nothing may follow"},
+    {"hello:1", "nothing may follow"},
+    {"echo ", "no proxy called"},
+    {"block:", "no way to block"},
+    {"block:everything", "no way to block called \"everything\""},
+    {"http://h:1", "no proxy called \"http\""},
+    {"socks5h://h:1", "no proxy called \"socks5h\""},
+    {"socks5", "a server must follow"},
+    {"socks5:", "a server must follow"},
+    {"socks5:h:1", "a server must follow"},
+    {"socks5:/h:1", "a server must follow"},
+    {"socks5://", "the port is missing"},
+    {"socks5://h", "the port is missing"},
+    {"socks5://h:", "not a port"},
+    {"socks5://:1080", "the host is missing"},
+    {"socks5://h:0", "not a port"},
+    {"socks5://h:01", "not a port"},
+    {"socks5://h:65536", "not a port"},
+    {"socks5://h:999999", "not a port"},
+    {"socks5://h:-1", "not a port"},
+    {"socks5://h:80x", "not a port"},
+    {"socks5://h:1080/path", "more in the URL"},
+    {"socks5://h:1080?x", "more in the URL"},
+    {"socks5://h:1080#x", "more in the URL"},
+    {"socks5://::1:1080", "more than one colon"},
+    {"socks5://[::1]", "the port is missing"},
+    {"socks5://[::1", "not closed"},
+    {"socks5://[::1]x:1", "not closed"},
+    {"socks5://[1.2.3.4]:1", "\"1.2.3.4\" is not an IPv6 address"},
+    {"socks5://[host]:1", "not an IPv6 address"},
+    {"socks5://[]:1", "the host is missing"},
+    {"socks5://1.2.3:1", "neither a name nor an address"},
+    {"socks5://1.2.3.256:1", "neither"},
+    {"socks5://a..b:1", "neither"},
+    {"socks5://.a:1", "neither"},
+    {"socks5://a b:1", "neither"},
+    {"socks5://h\x01:1", "neither"},
+    {"socks5://h%41:1", "neither"},
+    {"socks5://@h:1", "user in front of the @ is empty"},
+    {"socks5://:p@h:1", "user in front of the @ is empty"},
+    {"socks5://u@v@h:1", "two @"},
+    {"socks5://u:p%@h:1", "percent sign"},
+    {"socks5://u:p%4@h:1", "percent sign"},
+    {"socks5://u:p%4g@h:1", "percent sign"},
+    {"socks5://u:p%00@h:1", "percent sign"},
+    {"socks5://u v:p@h:1", "a character that a URL cannot have"},
+    {"socks5://u:p@", "the port is missing"},
+};
+
 static void a_bad_url_is_refused_with_its_fault_and_a_hint(void **state)
 {
-    static const struct {
-        const char *url, *msg;
-    } rows[] = {
-        {NULL, "empty"},
-        {"", "empty"},
-        {":", "empty"},
-        {"nothing", "no proxy called \"nothing\""},
-        {"Direct", "no proxy called"},
-        {"direct:", "nothing may follow"},
-        {"direct://", "nothing may follow"},
-        {"hello:1", "nothing may follow"},
-        {"echo ", "no proxy called"},
-        {"block:", "no way to block"},
-        {"block:everything", "no way to block called \"everything\""},
-        {"http://h:1", "no proxy called \"http\""},
-        {"socks5h://h:1", "no proxy called \"socks5h\""},
-        {"socks5", "a server must follow"},
-        {"socks5:", "a server must follow"},
-        {"socks5:h:1", "a server must follow"},
-        {"socks5:/h:1", "a server must follow"},
-        {"socks5://", "the port is missing"},
-        {"socks5://h", "the port is missing"},
-        {"socks5://h:", "not a port"},
-        {"socks5://:1080", "the host is missing"},
-        {"socks5://h:0", "not a port"},
-        {"socks5://h:01", "not a port"},
-        {"socks5://h:65536", "not a port"},
-        {"socks5://h:999999", "not a port"},
-        {"socks5://h:-1", "not a port"},
-        {"socks5://h:80x", "not a port"},
-        {"socks5://h:1080/path", "more in the URL"},
-        {"socks5://h:1080?x", "more in the URL"},
-        {"socks5://h:1080#x", "more in the URL"},
-        {"socks5://::1:1080", "more than one colon"},
-        {"socks5://[::1]", "the port is missing"},
-        {"socks5://[::1", "not closed"},
-        {"socks5://[::1]x:1", "not closed"},
-        {"socks5://[1.2.3.4]:1", "\"1.2.3.4\" is not an IPv6 address"},
-        {"socks5://[host]:1", "not an IPv6 address"},
-        {"socks5://[]:1", "the host is missing"},
-        {"socks5://1.2.3:1", "neither a name nor an address"},
-        {"socks5://1.2.3.256:1", "neither"},
-        {"socks5://a..b:1", "neither"},
-        {"socks5://.a:1", "neither"},
-        {"socks5://a b:1", "neither"},
-        {"socks5://h\x01:1", "neither"},
-        {"socks5://h%41:1", "neither"},
-        {"socks5://@h:1", "user in front of the @ is empty"},
-        {"socks5://:p@h:1", "user in front of the @ is empty"},
-        {"socks5://u@v@h:1", "two @"},
-        {"socks5://u:p%@h:1", "percent sign"},
-        {"socks5://u:p%4@h:1", "percent sign"},
-        {"socks5://u:p%4g@h:1", "percent sign"},
-        {"socks5://u:p%00@h:1", "percent sign"},
-        {"socks5://u v:p@h:1", "a character that a URL cannot have"},
-        {"socks5://u:p@", "the port is missing"},
-    };
-
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < sizeof(bad_urls) / sizeof(bad_urls[0]); i++) {
         adit_error err = {0};
         adit_proxy *p = (adit_proxy *)&err;
 
-        assert_int_equal(adit_proxy_new(&p, rows[i].url, &err), ADIT_EINVAL);
+        assert_int_equal(adit_proxy_new(&p, bad_urls[i].url, &err), ADIT_EINVAL);
         assert_null(p);
         assert_int_equal(err.code, ADIT_EINVAL);
         assert_string_not_equal(err.hint, "");
-        if (!strstr(err.msg, rows[i].msg))
-            fail_msg("%s: \"%s\" does not say \"%s\"", rows[i].url ? rows[i].url : "NULL", err.msg,
-                     rows[i].msg);
-        assert_int_equal(adit_proxy_new(&p, rows[i].url, NULL), ADIT_EINVAL);
+        if (!strstr(err.msg, bad_urls[i].msg))
+            fail_msg("%s: \"%s\" does not say \"%s\"", bad_urls[i].url ? bad_urls[i].url : "NULL",
+                     err.msg, bad_urls[i].msg);
+        assert_int_equal(adit_proxy_new(&p, bad_urls[i].url, NULL), ADIT_EINVAL);
     }
 }
 
