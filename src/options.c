@@ -15,19 +15,19 @@ enum { SECONDS = 1000, MINUTES = 60 * SECONDS, HOURS = 60 * MINUTES, KIB = 1024,
 struct preset {
     uint64_t memory_bytes;
     uint32_t tcp_max, udp_max;
-    uint32_t half_open_max, half_open_per_client_max, udp_per_client_max;
+    uint32_t tcp_per_client_max, half_open_max, half_open_per_client_max, udp_per_client_max;
     uint32_t rx_window_bytes, tx_buffer_bytes;
     uint32_t time_wait_ms;
 };
 
 static const struct preset presets[] = {
     /* one client, which is the machine itself */
-    [ADIT_PRESET_DESKTOP] = {256ull * MIB, 65536, 32768, 8192, 8192, 32768, 4 * MIB, 4 * MIB, 60 * SECONDS},
+    [ADIT_PRESET_DESKTOP] = {256ull * MIB, 65536, 32768, 65536, 8192, 8192, 32768, 4 * MIB, 4 * MIB, 60 * SECONDS},
     /* the same in very little memory: system extensions of phones are killed at a few dozen MB */
-    [ADIT_PRESET_MOBILE] = {8ull * MIB, 10000, 4096, 1024, 1024, 4096, 256 * KIB, 256 * KIB, 10 * SECONDS},
+    [ADIT_PRESET_MOBILE] = {8ull * MIB, 10000, 4096, 10000, 1024, 1024, 4096, 256 * KIB, 256 * KIB, 10 * SECONDS},
     /* many clients, none of which may take everything */
-    [ADIT_PRESET_ROUTER] = {64ull * MIB, 32768, 16384, 4096, 512, 2048, 1 * MIB, 1 * MIB, 60 * SECONDS},
-    [ADIT_PRESET_SERVER] = {1024ull * MIB, 262144, 131072, 65536, 8192, 16384, 4 * MIB, 4 * MIB, 60 * SECONDS},
+    [ADIT_PRESET_ROUTER] = {64ull * MIB, 32768, 16384, 16384, 4096, 512, 2048, 1 * MIB, 1 * MIB, 60 * SECONDS},
+    [ADIT_PRESET_SERVER] = {1024ull * MIB, 262144, 131072, 131072, 65536, 8192, 16384, 4 * MIB, 4 * MIB, 60 * SECONDS},
 };
 
 /* The same for every preset. */
@@ -78,6 +78,7 @@ static void options_fill(adit_options *o)
     set_default(&o->mtu_bytes, MTU_BYTES);
     set_default(&o->txqueue_packets, TXQUEUE_PACKETS);
     set_default(&o->tcp_max, p->tcp_max);
+    set_default(&o->tcp_per_client_max, p->tcp_per_client_max);
     set_default(&o->udp_max, p->udp_max);
     set_default(&o->tcp_half_open_max, p->half_open_max);
     set_default(&o->tcp_half_open_per_client_max, p->half_open_per_client_max);
@@ -239,6 +240,7 @@ int options_take(adit_options *out, const adit_options *in, adit_error *err)
         return bad(err, "preset", "no such preset", "ADIT_PRESET_DESKTOP, _MOBILE, _ROUTER or _SERVER");
     options_fill(&all);
     set_at_most(&all.tcp_half_open_max, all.tcp_max);
+    set_at_most(&all.tcp_per_client_max, all.tcp_max);
     set_at_most(&all.tcp_half_open_per_client_max, all.tcp_half_open_max);
     set_at_most(&all.udp_per_client_max, all.udp_max);
     *out = all;

@@ -325,6 +325,7 @@ static int worker_init_net(struct worker *w, adit_error *err)
     struct net_config config = {
         .mtu_bytes = w->device->mtu_bytes,
         .tcp_max = o->tcp_max,
+        .tcp_per_client_max = o->tcp_per_client_max,
         .tcp_half_open_max = o->tcp_half_open_max,
         .tcp_half_open_per_client_max = o->tcp_half_open_per_client_max,
         .udp_max = o->udp_max,

@@ -121,6 +121,7 @@ typedef struct adit_options {
     /* limits, per worker where flows are concerned */
     uint64_t memory_bytes;   /* budget for flows and buffers */
     uint32_t tcp_max, udp_max;   /* flows, mappings */
+    uint32_t tcp_per_client_max;
     uint32_t tcp_half_open_max, tcp_half_open_per_client_max;
     uint32_t udp_per_client_max;
     uint32_t rx_window_bytes; /* the most a TCP flow may queue toward its handler */

@@ -30,6 +30,7 @@ struct client {
     uint8_t ip[16];
     uint32_t hash;
     uint32_t refs;      /* flows, datagrams in reassembly; freed at 0 */
+    uint32_t tcp;       /* TCP flows, whatever their state */
     uint32_t half_open; /* TCP flows that are not established */
     uint32_t mappings;  /* UDP */
     uint32_t echoes;    /* ICMP */

@@ -60,7 +60,7 @@ struct net_env { /* what the core needs from outside */
 
 struct net_config { /* copied; strings borrowed for life */
     uint32_t mtu_bytes;
-    uint32_t tcp_max, tcp_half_open_max, tcp_half_open_per_client_max;
+    uint32_t tcp_max, tcp_per_client_max, tcp_half_open_max, tcp_half_open_per_client_max;
     uint32_t udp_max, udp_per_client_max;
     uint32_t rx_window_bytes, tx_buffer_bytes, mss_clamp_bytes;
     uint64_t tcp_idle_ns, tcp_half_closed_ns, tcp_keepalive_ns, tcp_time_wait_ns;

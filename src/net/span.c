@@ -32,7 +32,8 @@ static void span_link(struct span_queue *q, struct span *s)
     q->bytes += s->len_bytes;
 }
 
-bool span_append(struct span_queue *q, struct pool *spans, struct buf *buf, uint8_t *data, uint32_t len_bytes)
+bool span_append(struct span_queue *q, struct pool *spans, struct buf *buf, uint8_t *data,
+                 uint32_t len_bytes)
 {
     struct span *s = q->tail;
 
@@ -61,7 +62,8 @@ static uint32_t span_left(struct span_place at)
     return (uint32_t)(at.span->data + at.span->len_bytes - at.octet);
 }
 
-int span_view(const struct span_queue *q, struct span_place at, uint32_t len_bytes, adit_iov *iov, int iov_max)
+int span_view(const struct span_queue *q, struct span_place at, uint32_t len_bytes, adit_iov *iov,
+              int iov_max)
 {
     int n = 0;
 
@@ -133,8 +135,8 @@ static struct buf *reserve_one(struct buf_pool *bufs, struct buf **reserved, siz
     return b;
 }
 
-int span_reserve(struct span_queue *q, struct buf_pool *bufs, struct buf **reserved, uint32_t len_bytes, bool bulk,
-                 adit_iov *iov, int iov_max)
+int span_reserve(struct span_queue *q, struct buf_pool *bufs, struct buf **reserved,
+                 uint32_t len_bytes, bool bulk, adit_iov *iov, int iov_max)
 {
     int n = 0;
 
@@ -170,7 +172,8 @@ void span_release_reserved(struct buf **reserved)
     }
 }
 
-bool span_commit(struct span_queue *q, struct pool *spans, struct buf **reserved, uint32_t len_bytes, uint32_t *taken)
+bool span_commit(struct span_queue *q, struct pool *spans, struct buf **reserved,
+                 uint32_t len_bytes, uint32_t *taken)
 {
     uint32_t left = len_bytes;
 

@@ -152,7 +152,8 @@ void tcp_enter(struct tcp *t, enum tcp_state s)
 
     assert(s == TCP_CLOSED || (state_moves[t->state] & TO(s)));
     tcp_count_half_open(t, state_is_half_open(s));
-    net->stats.tcp_time_wait += (uint64_t)(s == TCP_TIME_WAIT) - (uint64_t)(t->state == TCP_TIME_WAIT);
+    net->stats.tcp_time_wait +=
+        (uint64_t)(s == TCP_TIME_WAIT) - (uint64_t)(t->state == TCP_TIME_WAIT);
     t->state = (uint8_t)s;
     t->engine->states_visited |= TO(s);
     if (s == TCP_TIME_WAIT) {
@@ -164,6 +165,7 @@ void tcp_enter(struct tcp *t, enum tcp_state s)
     if (s == TCP_CLOSED) {
         list_remove(&t->wait_node);
         tcp_release_queues(t);
+        t->flow.client->tcp--;
         flow_remove(net, &t->flow);
         t->engine->flows--;
         net->stats.tcp_open = t->engine->flows;
@@ -236,6 +238,11 @@ static uint8_t tcp_window_scale(uint32_t window_bytes)
     return log2;
 }
 
+void tcp_set_iss(struct tcp *t, uint32_t iss)
+{
+    t->iss = t->snd_una = t->snd_nxt = t->high_sacked = iss;
+}
+
 struct tcp *tcp_new(struct tcp_engine *e, const struct flow_key *key, enum drop *why)
 {
     struct net *net = e->net;
@@ -254,6 +261,7 @@ struct tcp *tcp_new(struct tcp_engine *e, const struct flow_key *key, enum drop 
         return NULL;
     }
     t->engine = e;
+    t->flow.client->tcp++;
     t->stream.ops = &stream_userspace;
     list_init(&t->wait_node);
     list_init(&t->runs);
@@ -271,8 +279,7 @@ struct tcp *tcp_new(struct tcp_engine *e, const struct flow_key *key, enum drop 
     t->rcv_limit = TCP_RX_LIMIT_FIRST < net->config.rx_window_bytes ? TCP_RX_LIMIT_FIRST
                                                                     : net->config.rx_window_bytes;
     t->rcv_wscale_log2 = tcp_window_scale(net->config.rx_window_bytes);
-    t->iss = tcp_initial_sequence(t);
-    t->snd_una = t->snd_nxt = t->high_sacked = t->iss;
+    tcp_set_iss(t, tcp_initial_sequence(t));
     t->ts_offset = tcp_timestamp_offset(t);
     e->flows++;
     net->stats.tcp_total++;
@@ -320,9 +327,11 @@ void tcp_take_syn_options(struct tcp *t, const struct tcp_segment *s)
     cc_init(&t->cc, t->engine->cc, t->snd_mss_bytes);
 }
 
-struct tcp *tcp_dial(struct tcp_engine *e, const adit_addr *from, const adit_addr *to, uint64_t now_ns)
+struct tcp *tcp_dial(struct tcp_engine *e, const adit_addr *from, const adit_addr *to,
+                     uint64_t now_ns)
 {
-    struct flow_key key = {.client_port = to->port, .remote_port = from->port, .proto = IP_PROTO_TCP};
+    struct flow_key key = {
+        .client_port = to->port, .remote_port = from->port, .proto = IP_PROTO_TCP};
     enum drop why;
     struct tcp *t;
 
@@ -471,7 +480,7 @@ static void tcp_stream_consume(struct stream *s, size_t len_bytes)
 static void tcp_starve(struct tcp *t)
 {
     t->starved = true;
-    tcp_set_timer(t, TCP_TIMER_LIFE, t->engine->now_ns + TCP_STARVED_NS);
+    tcp_arm_life_timer(t);
 }
 
 static int tcp_stream_reserve(struct stream *s, adit_iov *iov, int iov_max)
@@ -538,6 +547,7 @@ static void tcp_stream_close(struct stream *s)
         return;
     }
     t->closed_by_handler = true;
+    t->progress_ns = t->engine->now_ns;
     if (t->rx.bytes > 0) {
         /* RFC 9293 3.6.1, 1122 4.2.2.13: what was acknowledged and never read is lost; say so. */
         tcp_stream_abort(s);

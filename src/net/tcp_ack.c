@@ -95,6 +95,7 @@ void tcp_rtt_sample(struct tcp *t, uint64_t rtt_ns)
     uint32_t diff;
 
     us = us > 0 ? us : 1;
+    t->backoff_log2 = 0;
     if (t->min_rtt_us == 0 || us < t->min_rtt_us)
         t->min_rtt_us = us;
     if (t->srtt_us == 0) { /* RFC 6298 2.2 */
@@ -199,8 +200,19 @@ static void tcp_take_sacks(struct tcp *t, const struct tcp_segment *s, struct tc
 
 /* ------------------------------------------------------------------------------ cumulative, window -- */
 
-static void tcp_take_ack(struct tcp *t, uint32_t ack, struct tcp_ack_effect *e)
+/* Karn's rule: what was repeated is timed by the timestamp that came back, or not at all (RFC 7323 section 4.1). */
+static uint64_t tcp_timestamp_sample_ns(const struct tcp *t, const struct tcp_segment *s)
 {
+    uint32_t ms = tcp_ts_now(t) - s->ts_ecr;
+
+    if (!t->ts_on || !s->has_ts || s->ts_ecr == 0 || ms > TCP_RTO_MAX_US / 1000)
+        return 0;
+    return (ms > 0 ? ms : 1) * 1000000ull;
+}
+
+static void tcp_take_ack(struct tcp *t, const struct tcp_segment *s, struct tcp_ack_effect *e)
+{
+    uint32_t ack = s->ack;
     uint64_t sample_ns = 0;
     uint32_t base = tcp_tx_base(t), data_bytes;
     struct list *node;
@@ -221,8 +233,11 @@ static void tcp_take_ack(struct tcp *t, uint32_t ack, struct tcp_ack_effect *e)
         }
         tcp_run_free(t, r);
     }
+    if (sample_ns == 0)
+        sample_ns = tcp_timestamp_sample_ns(t, s);
     if (sample_ns > 0)
         tcp_rtt_sample(t, sample_ns);
+    t->progress_ns = t->engine->now_ns;
     e->acked_bytes = ack - t->snd_una;
     data_bytes = ack - base < t->tx.bytes ? ack - base : t->tx.bytes;
     t->tx_bytes += data_bytes;
@@ -259,14 +274,15 @@ void tcp_ack_received(struct tcp *t, const struct tcp_segment *s)
     if (t->sack_on)
         tcp_take_sacks(t, s, &e);
     if (seq_lt(t->snd_una, s->ack))
-        tcp_take_ack(t, s->ack, &e);
+        tcp_take_ack(t, s, &e);
     else
         e.is_duplicate = in_flight && s->ack == t->snd_una && s->len_bytes == 0 &&
                          !(s->flags & (TCP_SYN | TCP_FIN)) && !window_changed;
-    if (e.acked_bytes > 0 || t->send_timer == TCP_SEND_PERSIST)
-        t->backoff_log2 = 0; /* the peer lives; a closed window is no reason to give up (RFC 9293 3.8.6.1) */
+    if (t->send_timer == TCP_SEND_PERSIST && window_changed)
+        t->backoff_log2 = 0; /* else probes go on, further and further apart (RFC 9293 3.8.6.1) */
     tcp_recovery_on_ack(t, &e);
-    if (e.acked_bytes > 0 || e.delivered_bytes > 0 || t->send_timer == TCP_SEND_PERSIST)
+    if (e.acked_bytes > 0 || e.delivered_bytes > 0 ||
+        (t->send_timer == TCP_SEND_PERSIST && window_changed))
         tcp_arm_send_timer(t);
     if (t->tx.bytes > 0 || t->fin_wanted)
         tcp_wants_output(t);

@@ -29,17 +29,23 @@ static void tcp_answer_now(struct tcp *t)
     tcp_wants_output(t);
 }
 
-static void tcp_heard(struct tcp *t, const struct tcp_segment *s)
+static void tcp_heard(struct tcp *t)
 {
+    t->persist_probes = 0;
     t->heard_ns = t->engine->now_ns;
     if (t->probes > 0) {
         t->probes = 0;
         tcp_arm_life_timer(t);
     }
-    if (t->ts_on && s->has_ts && seq_le(s->seq, t->rcv_acked) && seq_le(t->ts_recent, s->ts_val)) {
-        t->ts_recent = s->ts_val;
-        t->ts_recent_ns = t->engine->now_ns;
-    }
+}
+
+/* RFC 7323 section 4.3. Only from a segment whose acknowledgment was believed as well: a blind one must not set the clock. */
+static void tcp_take_timestamp(struct tcp *t, const struct tcp_segment *s)
+{
+    if (!t->ts_on || !s->has_ts || seq_lt(t->rcv_acked, s->seq) || seq_lt(s->ts_val, t->ts_recent))
+        return;
+    t->ts_recent = s->ts_val;
+    t->ts_recent_ns = t->engine->now_ns;
 }
 
 static void tcp_established(struct tcp *t, const struct tcp_segment *s)
@@ -96,7 +102,8 @@ static bool tcp_is_acceptable(const struct tcp *t, const struct tcp_segment *s)
 
     if (span == 0) /* the right edge itself is where a sender that has filled the window stands */
         return seq_le(t->rcv_nxt, s->seq) && seq_le(s->seq, t->rcv_edge);
-    if (t->rcv_edge == t->rcv_nxt) /* zero window: valid ACKs are let through, the octets are not (3.10.7.4) */
+    if (t->rcv_edge ==
+        t->rcv_nxt) /* zero window: valid ACKs are let through, the octets are not (3.10.7.4) */
         return s->seq == t->rcv_nxt;
     return (seq_le(t->rcv_nxt, s->seq) && seq_lt(s->seq, t->rcv_edge)) ||
            (seq_le(t->rcv_nxt, last) && seq_lt(last, t->rcv_edge));
@@ -127,11 +134,12 @@ static enum drop tcp_check_sequence(struct tcp *t, const struct tcp_segment *s)
         return DROP_TCP_PAWS;
     }
     if (tcp_is_acceptable(t, s)) {
-        tcp_heard(t, s);
+        tcp_heard(t);
         return DROP_NONE;
     }
     /* A repeated SYN: our SYN-ACK was lost. */
-    if (t->state == TCP_SYN_RECEIVED && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && s->seq == t->irs) {
+    if (t->state == TCP_SYN_RECEIVED && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
+        s->seq == t->irs) {
         t->snd_nxt = t->iss;
         t->retransmits++;
         tcp_wants_output(t);
@@ -232,6 +240,7 @@ static enum drop tcp_check_ack(struct tcp *t, const struct tcp_segment *s)
         tcp_send_challenge(t);
         return DROP_TCP_ACK_OLD;
     }
+    tcp_take_timestamp(t, s);
     tcp_ack_received(t, s);
     if (t->fin_sent && t->snd_una == t->snd_nxt)
         tcp_fin_acknowledged(t);
@@ -290,7 +299,8 @@ static enum drop tcp_input_pending(struct tcp *t, const struct tcp_segment *s)
         tcp_end(t, ADIT_ERESET);
         return DROP_TCP_PENDING_RESET;
     }
-    if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && s->seq == t->irs && s->has_ts && t->ts_on)
+    if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && s->seq == t->irs && s->has_ts &&
+        t->ts_on)
         t->ts_recent = s->ts_val; /* answer the newest copy, so that the client times it rightly */
     return DROP_TCP_PENDING;
 }
@@ -351,18 +361,22 @@ static enum drop tcp_input_time_wait(struct tcp *t, const struct tcp_segment *s)
     return DROP_TCP_TIME_WAIT;
 }
 
-static void flow_key_of(struct flow_key *key, const struct ip_header *ip, const struct tcp_segment *s)
+static void flow_key_of(struct flow_key *key, const struct ip_header *ip,
+                        const struct tcp_segment *s)
 {
-    *key = (struct flow_key){.client_port = s->src_port, .remote_port = s->dst_port, .proto = IP_PROTO_TCP};
+    *key = (struct flow_key){
+        .client_port = s->src_port, .remote_port = s->dst_port, .proto = IP_PROTO_TCP};
     memcpy(key->client, ip->src, 16);
     memcpy(key->remote, ip->dst, 16);
 }
 
-/* Why there is no room for one more half-open flow of this client, or DROP_NONE. */
-static enum drop tcp_half_open_limit(const struct tcp *t)
+/* Why there is no room for one more flow of this client, or DROP_NONE. t is counted already, but not as half-open. */
+static enum drop tcp_client_limit(const struct tcp *t)
 {
     const struct net_config *c = &t->engine->net->config;
 
+    if (t->flow.client->tcp > c->tcp_per_client_max)
+        return DROP_TCP_CLIENT_LIMIT;
     if (t->flow.client->half_open >= c->tcp_half_open_per_client_max)
         return DROP_TCP_SYN_CLIENT_LIMIT;
     return DROP_NONE;
@@ -396,13 +410,16 @@ static enum drop tcp_decide(struct tcp *t, const struct ip_header *ip, const str
     if (verdict == ADIT_RESET)
         tcp_send_reset(t);
     else if (icmp_kind_of_verdict(verdict) != ICMP_OTHER)
-        (void)icmp_error(net, ip, p->data, p->len_bytes, icmp_kind_of_verdict(verdict), 0, NULL, t->engine->now_ns);
+        (void)icmp_error(net, ip, p->data, p->len_bytes, icmp_kind_of_verdict(verdict), 0, NULL,
+                         t->engine->now_ns);
     tcp_discard(t);
     return DROP_TCP_SYN_REJECTED;
 }
 
-static enum drop tcp_input_new(struct tcp_engine *e, const struct ip_header *ip, const struct tcp_segment *s,
-                               const struct packet *p)
+/* newer_than: the last sequence number of a connection whose TIME-WAIT this one cuts short. */
+static enum drop tcp_input_new(struct tcp_engine *e, const struct ip_header *ip,
+                               const struct tcp_segment *s, const struct packet *p,
+                               const uint32_t *newer_than)
 {
     enum drop why;
     struct flow_key key;
@@ -414,11 +431,13 @@ static enum drop tcp_input_new(struct tcp_engine *e, const struct ip_header *ip,
     t = tcp_new(e, &key, &why);
     if (!t)
         return why;
-    why = tcp_half_open_limit(t);
+    why = tcp_client_limit(t);
     if (why != DROP_NONE) {
         tcp_discard(t);
         return why;
     }
+    if (newer_than && seq_le(t->iss, *newer_than))
+        tcp_set_iss(t, *newer_than + TCP_ISS_STEP);
     t->passive = true;
     t->flow.dscp = ip->tos >> 2;
     tcp_take_syn_options(t, s);
@@ -426,11 +445,11 @@ static enum drop tcp_input_new(struct tcp_engine *e, const struct ip_header *ip,
 }
 
 /* LISTEN and CLOSED: a SYN begins a flow, anything else but a RST is answered by one. */
-static enum drop tcp_input_unknown(struct tcp_engine *e, const struct ip_header *ip, const struct tcp_segment *s,
-                                   const struct packet *p)
+static enum drop tcp_input_unknown(struct tcp_engine *e, const struct ip_header *ip,
+                                   const struct tcp_segment *s, const struct packet *p)
 {
     if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN)
-        return tcp_input_new(e, ip, s, p);
+        return tcp_input_new(e, ip, s, p, NULL);
     if (!(s->flags & TCP_RST))
         tcp_send_reset_for(e, ip, s);
     return DROP_TCP_NO_FLOW;
@@ -438,18 +457,21 @@ static enum drop tcp_input_unknown(struct tcp_engine *e, const struct ip_header 
 
 /* ------------------------------------------------------------------------------------ the entries -- */
 
-static bool tcp_checksum_is_right(const struct net *net, const struct ip_header *ip, const struct packet *p)
+static bool tcp_checksum_is_right(const struct net *net, const struct ip_header *ip,
+                                  const struct packet *p)
 {
     uint64_t sum;
 
-    if (p->csum == PACKET_CSUM_VALID || (p->csum == PACKET_CSUM_PARTIAL && net->config.trust_partial_csum))
+    if (p->csum == PACKET_CSUM_VALID ||
+        (p->csum == PACKET_CSUM_PARTIAL && net->config.trust_partial_csum))
         return true;
     sum = checksum_pseudo(ip->src, ip->dst, IP_PROTO_TCP, ip->payload_bytes);
     sum = checksum_add(sum, p->data + ip->header_bytes, ip->payload_bytes);
     return checksum_finish(sum) == 0;
 }
 
-enum drop tcp_input(void *engine, const struct ip_header *ip, const struct packet *p, uint64_t now_ns)
+enum drop tcp_input(void *engine, const struct ip_header *ip, const struct packet *p,
+                    uint64_t now_ns)
 {
     struct tcp_engine *e = engine;
     struct tcp_segment s;
@@ -470,10 +492,12 @@ enum drop tcp_input(void *engine, const struct ip_header *ip, const struct packe
         return tcp_input_unknown(e, ip, &s, p);
     t = tcp_of_flow(f);
     if (t->state == TCP_TIME_WAIT) {
+        uint32_t last = t->snd_nxt;
+
         if (!tcp_may_reuse(t, &s))
             return tcp_input_time_wait(t, &s);
         tcp_discard(t);
-        return tcp_input_new(e, ip, &s, p);
+        return tcp_input_new(e, ip, &s, p, &last);
     }
     if (t->state == TCP_PENDING)
         return tcp_input_pending(t, &s);
@@ -510,8 +534,9 @@ enum drop tcp_icmp_error(void *engine, const struct ip_header *quoted_ip, const 
         tcp_recovery_on_too_big(t);
         tcp_wants_output(t);
     } else if (t->state == TCP_SYN_SENT) { /* 9293 3.9.2.2: a soft error later, the answer now */
-        tcp_end(t, m->kind == ICMP_UNREACH_PORT ? ADIT_EREFUSED
-                   : m->kind == ICMP_UNREACH_NET ? ADIT_ENETUNREACH : ADIT_EHOSTUNREACH);
+        tcp_end(t, m->kind == ICMP_UNREACH_PORT  ? ADIT_EREFUSED
+                   : m->kind == ICMP_UNREACH_NET ? ADIT_ENETUNREACH
+                                                 : ADIT_EHOSTUNREACH);
     }
     return DROP_NONE;
 }

@@ -26,7 +26,8 @@ struct tcp_outgoing {
 
 /* ----------------------------------------------------------------------------------- one segment -- */
 
-static void out_begin(struct tcp_engine *e, struct packet_out *p, struct ip_header *ip, const struct tcp_segment *s)
+static void out_begin(struct tcp_engine *e, struct packet_out *p, struct ip_header *ip,
+                      const struct tcp_segment *s)
 {
     uint8_t *header;
     uint32_t header_bytes = (uint32_t)tcp_emit_bytes(s);
@@ -71,15 +72,14 @@ static void tcp_fill_options(struct tcp *t, struct tcp_segment *s)
     }
 }
 
-/* The window for the header, and the edge that it promises. Rounded up where it repeats an old promise: scaling must not
- * take back octets that were offered (RFC 7323 2.4). */
+/* The window for the header, and the edge that it promises. Scaling rounds it down: what the peer reads may end a little before
+ * the edge, up to which octets are accepted all the same (RFC 7323 2.4). Rounding up would offer the difference again with each
+ * small segment, for ever. */
 static uint16_t tcp_window_field(struct tcp *t, bool scaled)
 {
     uint8_t shift = scaled ? t->rcv_wscale_log2 : 0;
     uint32_t window = tcp_receive_window(t), field = window >> shift;
 
-    if (seq_lt(t->rcv_nxt + (field << shift), t->rcv_edge) && field < UINT16_MAX)
-        field++;
     if (field > UINT16_MAX)
         field = UINT16_MAX;
     t->rcv_edge = seq_max(t->rcv_edge, t->rcv_nxt + (field << shift));
@@ -95,7 +95,8 @@ static void tcp_acked_all(struct tcp *t)
 }
 
 /* SACK blocks take their room from the payload of each segment. */
-static uint16_t tcp_gso_bytes(const struct tcp *t, const struct tcp_segment *s, uint32_t payload_bytes)
+static uint16_t tcp_gso_bytes(const struct tcp *t, const struct tcp_segment *s,
+                              uint32_t payload_bytes)
 {
     uint16_t mss = t->snd_mss_bytes;
 
@@ -191,7 +192,10 @@ static bool tcp_send_run(struct tcp *t, struct tcp_run *r, uint32_t len_bytes)
     if (!tcp_send(t, &o))
         return false;
     if (o.len_bytes < run_data_bytes(r))
-        (void)tcp_run_split(t, r, r->seq + o.len_bytes); /* if it cannot be split, more was promised than sent: RACK repairs */
+        (void)tcp_run_split(
+            t, r,
+            r->seq +
+                o.len_bytes); /* if it cannot be split, more was promised than sent: RACK repairs */
     r->sent_ns = t->engine->now_ns;
     r->retransmitted = true;
     tcp_run_set_state(t, r, TCP_RUN_FLYING);
@@ -209,7 +213,8 @@ static uint32_t tcp_cwnd_room(const struct tcp *t)
 {
     uint32_t pipe = tcp_pipe(t), cwnd = t->cc.cwnd_bytes;
 
-    if (!t->sack_on && t->recovery == TCP_OPEN) /* limited transmit (RFC 3042); with SACK pipe shrinks by itself */
+    if (!t->sack_on &&
+        t->recovery == TCP_OPEN) /* limited transmit (RFC 3042); with SACK pipe shrinks by itself */
         cwnd += (t->dup_acks < 2u ? t->dup_acks : 2u) * t->snd_mss_bytes;
     return cwnd > pipe ? cwnd - pipe : 0;
 }
@@ -256,7 +261,7 @@ static uint32_t tcp_sendable(struct tcp *t, uint32_t unsent)
     if (len > TCP_SEGMENT_BYTES_MAX)
         return whole_segments(t, TCP_SEGMENT_BYTES_MAX);
     if (len == unsent || len < t->snd_mss_bytes) /* the last piece; or a small window */
-        return len == unsent || len >= t->snd_wnd_max / 2 ? len : 0;
+        return len == unsent || len >= t->snd_wnd_max / 2 || t->sws_override ? len : 0;
     return whole_segments(t, len);
 }
 
@@ -287,7 +292,8 @@ static void tcp_fin_left(struct tcp *t)
 /* One segment of new data, with the FIN where it is the last. */
 static bool tcp_send_next(struct tcp *t, uint32_t len_bytes, bool fin)
 {
-    struct tcp_outgoing o = {.seq = t->snd_nxt, .flags = TCP_ACK, .at = t->tx_next, .len_bytes = len_bytes};
+    struct tcp_outgoing o = {
+        .seq = t->snd_nxt, .flags = TCP_ACK, .at = t->tx_next, .len_bytes = len_bytes};
     struct tcp_run *r = run_new(t);
 
     if (!r)
@@ -311,6 +317,7 @@ static bool tcp_send_next(struct tcp *t, uint32_t len_bytes, bool fin)
     t->tx_next = span_advance(&t->tx, t->tx_next, o.len_bytes);
     t->snd_nxt = r->end;
     t->prr_out += o.len_bytes;
+    t->sws_override = false;
     if (fin)
         tcp_fin_left(t);
     return true;
@@ -429,7 +436,8 @@ bool tcp_output(void *engine, struct flow *f, uint64_t now_ns)
 
 /* ------------------------------------------------------------------------------------ refusals -- */
 
-void tcp_send_reset_for(struct tcp_engine *e, const struct ip_header *about, const struct tcp_segment *s)
+void tcp_send_reset_for(struct tcp_engine *e, const struct ip_header *about,
+                        const struct tcp_segment *s)
 {
     struct packet_out p;
     struct ip_header ip = {.version = ip_is_mapped4(about->src) ? 4 : 6};
@@ -488,7 +496,8 @@ void tcp_send_unreachable(struct tcp *t, int verdict)
     len = ip_emit(packet, &ip);
     ip.header_bytes = (uint32_t)len;
     len += tcp_emit(packet + len, &syn);
-    (void)icmp_error(t->engine->net, &ip, packet, len, icmp_kind_of_verdict(verdict), 0, NULL, t->engine->now_ns);
+    (void)icmp_error(t->engine->net, &ip, packet, len, icmp_kind_of_verdict(verdict), 0, NULL,
+                     t->engine->now_ns);
 }
 
 void tcp_send_challenge(struct tcp *t)
@@ -498,7 +507,8 @@ void tcp_send_challenge(struct tcp *t)
 
     if (t->challenge_ns != 0 && e->now_ns - t->challenge_ns < TCP_CHALLENGE_NS)
         return;
-    if (second != e->challenge_second) { /* a different limit each second: it cannot be measured from outside */
+    if (second !=
+        e->challenge_second) { /* a different limit each second: it cannot be measured from outside */
         uint16_t jitter;
 
         e->net->env.random(e->net->env.ctx, &jitter, sizeof(jitter));

@@ -46,6 +46,7 @@ static inline uint32_t seq_max(uint32_t a, uint32_t b)
 #define TCP_KEEPALIVE_INTERVAL_NS 75000000000ull
 #define TCP_CLOSED_FIN_WAIT_2_NS 60000000000ull /* nobody reads any more: wait for the FIN this long */
 #define TCP_STARVED_NS 10000000ull
+#define TCP_LINGER_NS 60000000000ull   /* closed by its handler, octets queued: without progress for this long it is reset */
 #define TCP_PAWS_IDLE_NS (24ull * 24 * 3600 * 1000000000) /* RFC 7323 5.5 */
 enum {
     TCP_SYN_RETRIES = 5,
@@ -55,6 +56,7 @@ enum {
     TCP_RUNS_MAX = 512,         /* per flow: SACK holes cost memory and time */
     TCP_ISLANDS_MAX = 128,      /* separate ranges in the out-of-order queue */
     TCP_CHALLENGES_PER_SECOND = 1000,
+    TCP_ISS_STEP = 128000,      /* how far a reused tuple begins after its predecessor's end */
     TCP_MSS_DEFAULT = 536,
     TCP_MSS_MIN = 88,           /* a peer that announces less gets this much (SACK panic, CVE-2019-11477 ff.) */
     TCP_PMTU_MIN_4 = 552,
@@ -119,6 +121,7 @@ struct tcp {
     uint8_t snd_wscale_log2, rcv_wscale_log2;
     uint8_t backoff_log2; /* of the RTO or the persist timer; also the number of tries */
     uint8_t probes;       /* keepalive probes unanswered */
+    uint8_t persist_probes; /* probes of a closed window unanswered */
     uint8_t quick_acks;   /* left */
     int8_t why;           /* adit_code that ended it */
     uint8_t dup_acks;     /* for peers without SACK */
@@ -137,6 +140,7 @@ struct tcp {
     bool probe_now : 1;      /* persist or keepalive: an empty segment below the window */
     bool tlp_now : 1, tlp_out : 1, tlp_repeats : 1; /* a probe is due, is out, repeats old data */
     bool bulk : 1;           /* the handler fills large buffers */
+    bool sws_override : 1;   /* a small window has stayed small: fill it (RFC 9293 3.8.6.2.1) */
     bool starved : 1;        /* the handler was refused room for lack of memory */
     bool cwnd_limited : 1;
     bool reordering : 1;     /* seen on this path */
@@ -165,6 +169,7 @@ struct tcp {
     uint32_t srtt_us, rttvar_us, rto_us;
     uint64_t timed_ns;         /* SYN, SYN-ACK: sent; 0: retransmitted, not to be timed (Karn) */
     uint64_t last_sent_ns;     /* data */
+    uint64_t progress_ns;      /* snd_una last moved */
     struct cc cc;
 
     /* receive */
@@ -231,6 +236,7 @@ void tcp_enter(struct tcp *t, enum tcp_state s);
 void tcp_end(struct tcp *t, int why);
 /* A new flow in the table, with options unset. NULL: *why says which limit. */
 struct tcp *tcp_new(struct tcp_engine *e, const struct flow_key *key, enum drop *why);
+void tcp_set_iss(struct tcp *t, uint32_t iss);
 /* Takes what the peer's SYN says: MSS, window scale, timestamps, SACK. */
 void tcp_take_syn_options(struct tcp *t, const struct tcp_segment *s);
 void tcp_set_mss(struct tcp *t);

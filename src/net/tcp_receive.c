@@ -14,9 +14,12 @@
 #include <string.h>
 #include "net/tcp_private.h"
 
+enum { ISLAND_SMALL_BYTES = 1024 };
+
 /* The packet's octets in a buffer that may be kept: a reference where that wastes little, a copy where it would waste much or
  * the memory is borrowed. *data follows. NULL: no memory. */
-static struct buf *tcp_keep(struct tcp *t, const struct packet *p, const uint8_t **data, uint32_t len_bytes)
+static struct buf *tcp_keep(struct tcp *t, const struct packet *p, const uint8_t **data,
+                            uint32_t len_bytes)
 {
     struct buf *b;
 
@@ -69,8 +72,8 @@ void tcp_out_of_order_clear(struct tcp *t)
 }
 
 /* Adds octets that fill (a part of) the gap behind `before` (NULL: in front of all islands). */
-static bool island_fill(struct tcp *t, struct tcp_island *before, uint32_t seq, const struct packet *p,
-                        const uint8_t *data, uint32_t len_bytes)
+static bool island_fill(struct tcp *t, struct tcp_island *before, uint32_t seq,
+                        const struct packet *p, const uint8_t *data, uint32_t len_bytes)
 {
     struct tcp_island *i = before && island_end(before) == seq ? before : NULL;
     struct buf *b = tcp_keep(t, p, &data, len_bytes);
@@ -89,6 +92,8 @@ static bool island_fill(struct tcp *t, struct tcp_island *before, uint32_t seq, 
     }
     is_kept = span_append(&i->octets, &t->engine->span_pool, b, (uint8_t *)data, len_bytes);
     buf_unref(b);
+    if (len_bytes < ISLAND_SMALL_BYTES) /* crumbs are put together, or each would hold a buffer */
+        span_settle(&i->octets, &t->engine->span_pool, t->engine->net->bufs);
     if (i->next && island_end(i) == i->next->seq) {
         struct tcp_island *after = i->next;
 
@@ -114,14 +119,16 @@ static void islands_prune(struct tcp *t)
     }
 }
 
-static enum drop tcp_receive_out_of_order(struct tcp *t, uint32_t seq, const struct packet *p, const uint8_t *data,
-                                          uint32_t len_bytes)
+static enum drop tcp_receive_out_of_order(struct tcp *t, uint32_t seq, const struct packet *p,
+                                          const uint8_t *data, uint32_t len_bytes)
 {
     struct tcp_island *before = NULL;
     enum drop why = DROP_TCP_DUPLICATE;
 
-    if (memory_pressure(t->engine->net->memory) >= MEMORY_HIGH)
+    if (memory_pressure(t->engine->net->memory) >= MEMORY_HIGH) {
+        tcp_out_of_order_clear(t); /* the peer keeps what was only sacked (RFC 2018 section 8) */
         return DROP_TCP_OUT_OF_ORDER_LIMIT;
+    }
     t->island_recent = seq;
     while (len_bytes > 0) {
         struct tcp_island *after = before ? before->next : t->islands;
@@ -165,6 +172,7 @@ static bool tcp_land_islands(struct tcp *t)
 
         t->islands = i->next;
         t->rcv_nxt += i->octets.bytes;
+        t->rx_bytes += i->octets.bytes;
         span_join(&t->rx, &i->octets);
         island_free(t, i);
         landed = true;
@@ -190,7 +198,8 @@ static void tcp_acknowledge(struct tcp *t, bool at_once)
 }
 
 /* [seq, seq + len) begins at rcv_nxt. It is cut where islands lie in it: what came first stays. */
-static enum drop tcp_receive_in_order(struct tcp *t, const struct packet *p, const uint8_t *data, uint32_t len_bytes)
+static enum drop tcp_receive_in_order(struct tcp *t, const struct packet *p, const uint8_t *data,
+                                      uint32_t len_bytes)
 {
     uint32_t end = t->rcv_nxt + len_bytes;
     bool landed = false;
@@ -324,7 +333,8 @@ void tcp_consume(struct tcp *t, uint32_t len_bytes)
     }
     tcp_grow_limit(t);
     room = tcp_receive_room(t);
-    if (room >= offered + t->rcv_limit / 2 || (offered < 2u * t->rcv_mss_bytes && room >= 4u * t->rcv_mss_bytes)) {
+    if (room >= offered + t->rcv_limit / 2 ||
+        (offered < 2u * t->rcv_mss_bytes && room >= 4u * t->rcv_mss_bytes)) {
         t->ack_now = true; /* a window update */
         tcp_wants_output(t);
     }

@@ -243,8 +243,8 @@ static uint64_t tcp_probe_timeout_ns(const struct tcp *t)
 
 static bool tcp_may_probe(const struct tcp *t)
 {
-    return t->sack_on && t->recovery == TCP_OPEN && t->srtt_us > 0 && !t->tlp_out && t->lost_bytes == 0 &&
-           t->backoff_log2 == 0;
+    return t->sack_on && t->recovery == TCP_OPEN && t->srtt_us > 0 && !t->tlp_out &&
+           t->lost_bytes == 0 && t->backoff_log2 == 0;
 }
 
 static void tcp_start_send_timer(struct tcp *t, enum tcp_send_timer what, uint64_t deadline_ns)

@@ -50,6 +50,8 @@ void tcp_arm_life_timer(struct tcp *t)
         at_ns = t->probes ? now_ns + TCP_KEEPALIVE_INTERVAL_NS : t->heard_ns + c->tcp_keepalive_ns;
         if (at_ns > t->heard_ns + tcp_idle_ns(t))
             at_ns = t->heard_ns + tcp_idle_ns(t);
+        if (t->closed_by_handler && at_ns > t->progress_ns + TCP_LINGER_NS)
+            at_ns = t->progress_ns + TCP_LINGER_NS;
         break;
     case TCP_FIN_WAIT_1:
     case TCP_FIN_WAIT_2:
@@ -67,6 +69,8 @@ void tcp_arm_life_timer(struct tcp *t)
     case TCP_STATES:
         break; /* the send timer bounds these */
     }
+    if (t->starved && at_ns > now_ns + TCP_STARVED_NS)
+        at_ns = now_ns + TCP_STARVED_NS;
     tcp_set_timer(t, TCP_TIMER_LIFE, at_ns);
 }
 
@@ -84,18 +88,25 @@ static void tcp_expire_handshake(struct tcp *t)
     tcp_wants_output(t);
 }
 
+/* The peer lives and has closed its window on what is in flight: no reason to give up (RFC 9293 3.8.6.1). */
+static bool tcp_is_held_off(const struct tcp *t)
+{
+    return t->snd_wnd == 0 && t->engine->now_ns - t->heard_ns < 2ull * TCP_RTO_MAX_US * 1000;
+}
+
 static void tcp_expire_rto(struct tcp *t)
 {
     if (!tcp_is_synchronized(t)) {
         tcp_expire_handshake(t);
         return;
     }
-    if (t->backoff_log2 >= TCP_RETRIES) {
+    if (t->backoff_log2 >= TCP_RETRIES && !tcp_is_held_off(t)) {
         tcp_send_reset(t);
         tcp_end(t, ADIT_ETIMEDOUT);
         return;
     }
-    t->backoff_log2++;
+    if (t->backoff_log2 < TCP_RETRIES)
+        t->backoff_log2++;
     t->engine->net->stats.tcp_timeouts++;
     tcp_recovery_on_timeout(t);
     tcp_wants_output(t);
@@ -103,14 +114,19 @@ static void tcp_expire_rto(struct tcp *t)
 
 static void tcp_expire_persist(struct tcp *t)
 {
-    /* Probes go on as long as the peer answers: each answer sets the backoff's count of silence back. */
-    if (t->backoff_log2 >= TCP_RETRIES) {
+    /* Probes go on as long as the peer answers. */
+    if (t->persist_probes >= TCP_RETRIES) {
         tcp_send_reset(t);
         tcp_end(t, ADIT_ETIMEDOUT);
         return;
     }
-    t->backoff_log2++;
-    t->probe_now = true;
+    t->persist_probes++;
+    if (t->backoff_log2 < TCP_RETRIES)
+        t->backoff_log2++;
+    if (t->snd_wnd > 0)
+        t->sws_override = true;
+    else
+        t->probe_now = true;
     tcp_wants_output(t);
 }
 
@@ -145,7 +161,9 @@ static void tcp_expire_silent(struct tcp *t)
 {
     uint64_t now_ns = t->engine->now_ns;
 
-    if (now_ns >= t->heard_ns + tcp_idle_ns(t) || t->probes >= TCP_KEEPALIVE_PROBES) {
+    bool lingers = t->closed_by_handler && now_ns >= t->progress_ns + TCP_LINGER_NS;
+
+    if (lingers || now_ns >= t->heard_ns + tcp_idle_ns(t) || t->probes >= TCP_KEEPALIVE_PROBES) {
         tcp_send_reset(t);
         tcp_end(t, ADIT_ETIMEDOUT);
         return;

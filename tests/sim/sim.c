@@ -25,8 +25,8 @@ static void sim_fail(struct sim *s, const char *what, uint64_t a, uint64_t b)
 {
     if (s->failure)
         return;
-    snprintf(s->failure_text, sizeof(s->failure_text), "%s (%llu, %llu) at %.6f s", what, (unsigned long long)a,
-             (unsigned long long)b, (double)s->now_ns / 1e9);
+    snprintf(s->failure_text, sizeof(s->failure_text), "%s (%llu, %llu) at %.6f s", what,
+             (unsigned long long)a, (unsigned long long)b, (double)s->now_ns / 1e9);
     s->failure = s->failure_text;
 }
 
@@ -128,7 +128,8 @@ static void sim_print(const struct sim *s, int from, const struct packet *p, con
     if (!s->trace)
         return;
     (void)packet_print(text, sizeof(text), p->data, p->len_bytes);
-    fprintf(stderr, "%.6f %d: %s%s%s\n", (double)s->now_ns / 1e9, from, text, fate ? " | " : "", fate ? fate : "");
+    fprintf(stderr, "%.6f %d: %s%s%s\n", (double)s->now_ns / 1e9, from, text, fate ? " | " : "",
+            fate ? fate : "");
 }
 
 static struct buf *flatten(struct sim_host *to, const struct packet_out *p)
@@ -244,7 +245,8 @@ static void link_send(struct sim *s, int from, struct packet p)
         buf_ref(p.buf);
         link_deliver(s, !from, p, at_ns + sim_between(s, 0, 1000000));
     }
-    if (c->corrupt > 0 && p.csum == PACKET_CSUM_UNKNOWN && p.buf->refs == 1 && sim_uniform(s) < c->corrupt) {
+    if (c->corrupt > 0 && p.csum == PACKET_CSUM_UNKNOWN && p.buf->refs == 1 &&
+        sim_uniform(s) < c->corrupt) {
         link_corrupt(s, &p);
         l->corrupted++;
     }
@@ -261,8 +263,9 @@ static int link_send_part(void *ctx, const struct packet_out *part)
         offload_complete_out(&whole);
     b = flatten(&h->sim->host[!h->index], &whole);
     if (b)
-        link_send(h->sim, h->index,
-                  (struct packet){.buf = b, .data = b->data, .len_bytes = packet_out_bytes(&whole)});
+        link_send(
+            h->sim, h->index,
+            (struct packet){.buf = b, .data = b->data, .len_bytes = packet_out_bytes(&whole)});
     return 0;
 }
 
@@ -286,12 +289,13 @@ static bool host_output(void *ctx, const struct packet_out *p)
     }
     b = flatten(&h->sim->host[!h->index], p);
     if (b)
-        link_send(h->sim, h->index,
-                  (struct packet){.buf = b,
-                                  .data = b->data,
-                                  .len_bytes = packet_out_bytes(p),
-                                  .gso_bytes = p->gso_bytes,
-                                  .csum = p->csum_start ? PACKET_CSUM_PARTIAL : PACKET_CSUM_UNKNOWN});
+        link_send(
+            h->sim, h->index,
+            (struct packet){.buf = b,
+                            .data = b->data,
+                            .len_bytes = packet_out_bytes(p),
+                            .gso_bytes = p->gso_bytes,
+                            .csum = p->csum_start ? PACKET_CSUM_PARTIAL : PACKET_CSUM_UNKNOWN});
     return true;
 }
 
@@ -302,7 +306,8 @@ static void host_prepare(void *ctx, const adit_flow *f, adit_decision *d)
     (void)d;
 }
 
-static int host_echo(void *ctx, struct echo *e, const struct ip_header *ip, const struct icmp_message *m)
+static int host_echo(void *ctx, struct echo *e, const struct ip_header *ip,
+                     const struct icmp_message *m)
 {
     (void)ctx;
     (void)e;
@@ -323,11 +328,15 @@ static void host_random(void *ctx, void *buf, size_t len_bytes)
 static void host_init(struct sim *s, int index, const struct sim_options *o)
 {
     struct sim_host *h = &s->host[index];
-    struct net_env env = {
-        .ctx = h, .output = host_output, .prepare = host_prepare, .echo = host_echo, .random = host_random};
+    struct net_env env = {.ctx = h,
+                          .output = host_output,
+                          .prepare = host_prepare,
+                          .echo = host_echo,
+                          .random = host_random};
     struct net_config c = {
         .mtu_bytes = o->mtu_bytes,
         .tcp_max = 64,
+        .tcp_per_client_max = 64,
         .tcp_half_open_max = 32,
         .tcp_half_open_per_client_max = 32,
         .udp_max = 16,
@@ -578,8 +587,7 @@ static void sim_dial(struct sim *s)
 static bool sim_is_over(const struct sim *s)
 {
     for (int i = 0; i < s->flows; i++)
-        if (!s->flow[i].side[0].closed ||
-            (s->flow[i].side[1].stream && !s->flow[i].side[1].closed))
+        if (!s->flow[i].side[0].closed || (s->flow[i].side[1].stream && !s->flow[i].side[1].closed))
             return false;
     return s->queued == 0 && s->host[0].engine.flows == 0 && s->host[1].engine.flows == 0;
 }
@@ -644,7 +652,8 @@ bool sim_run(struct sim *s, uint64_t limit_ns)
             if (a->abort_at != UINT64_MAX || b->abort_at != UINT64_MAX)
                 continue;
             if (a->received != b->to_send || a->why != 0)
-                sim_fail(s, a->why ? adit_strerror(a->why) : "a stream did not arrive whole", a->received, b->to_send);
+                sim_fail(s, a->why ? adit_strerror(a->why) : "a stream did not arrive whole",
+                         a->received, b->to_send);
         }
     return !s->failure;
 }

@@ -118,6 +118,7 @@ static inline struct net_config rig_config(void)
     return (struct net_config){
         .mtu_bytes = 1500,
         .tcp_max = 16,
+        .tcp_per_client_max = 16,
         .tcp_half_open_max = 8,
         .tcp_half_open_per_client_max = 8,
         .udp_max = 16,

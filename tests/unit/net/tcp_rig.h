@@ -87,6 +87,7 @@ static inline void rig_init(struct tcp_rig *r)
     struct net_config c = {
         .mtu_bytes = 1500,
         .tcp_max = 8,
+        .tcp_per_client_max = 8,
         .tcp_half_open_max = 4,
         .tcp_half_open_per_client_max = 2,
         .udp_max = 4,
