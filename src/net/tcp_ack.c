@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* tcp_ack: what an acknowledgment does: the scoreboard of runs (RFC 2018, 6675, 2883), the send window (RFC 9293 3.10.7.4), the
- * round-trip time (RFC 6298, Karn's rule), the release of what was acknowledged.
+/* tcp_ack: what an acknowledgment does: the scoreboard of runs (RFC 2018, 6675, 2883), the send window (RFC 9293 3.10.7.4),
+ * the round-trip time (RFC 6298, Karn's rule), the release of what was acknowledged.
  *
- * Work per ACK is in proportion to what it newly acknowledges: runs leave from the front, a SACK block is looked for from the front
- * past the holes, and sacked neighbours are one run. The number of runs of a flow is bounded; a block that would need one more
+ * Work per ACK is in proportion to what it newly acknowledges: runs leave from the front, a SACK block is looked for from
+ * the front past the holes, and sacked neighbours are one run. The number of runs of a flow is bounded; a block that would need one more
  * is not believed, which costs a retransmission at worst. */
 #include "net/tcp_private.h"
 
