@@ -5,6 +5,7 @@
 #include <uv.h>
 #include "sock/loop.h"
 #include "sock/ready.h"
+#include "sock/spin.h"
 
 enum { LOOP_EVENTS_MAX = 256 };
 
@@ -31,6 +32,9 @@ struct adit_loop {
     struct loop_slot *slots;
     uint32_t slots_count, slots_free; /* slots_free: first free slot, or LOOP_NO_SLOT */
     struct ready_event events[LOOP_EVENTS_MAX];
+
+    struct spin spin;
+    bool is_busy; /* the last wait brought something */
 
     struct list tasks, leftovers;
     struct wheel wheel;

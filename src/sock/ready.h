@@ -28,3 +28,5 @@ void ready_remove(struct ready *r, int fd);
 /* Waits for events, at most timeout_ns (rounded up to what the system can; -1: for ever; 0: not at all). How many were
  * written to `out`; an interruption by a signal is 0. */
 int ready_wait(struct ready *r, struct ready_event *out, int out_max, int64_t timeout_ns);
+/* Processors that this process may run on. */
+unsigned ready_cpus(void);

@@ -6,6 +6,7 @@
 #include "sock/ready.h"
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 #include "base/error.h"
@@ -102,4 +103,11 @@ int ready_wait(struct ready *r, struct ready_event *out, int out_max, int64_t ti
         out[i].events = events_of_epoll(events[i].events);
     }
     return n;
+}
+
+unsigned ready_cpus(void)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
