@@ -101,7 +101,7 @@ void socks5_learn(struct socks5 *p, adit *engine, const struct socks5_handshake 
 }
 
 /* A slow destination, or a server that bears pipelining no longer: that is to be found out again. */
-void socks5_give_up(struct socks5 *p, const struct socks5_handshake *h)
+void socks5_doubt(struct socks5 *p, const struct socks5_handshake *h)
 {
     int yes = PIPELINING_YES;
 

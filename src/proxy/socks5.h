@@ -24,6 +24,7 @@ enum {
     SOCKS5_HANDSHAKE_MS =
         10000, /* of a link; a client's connection has the dial timeout of the options */
     SOCKS5_PROBE_MS = 3000,
+    SOCKS5_DOUBT_MS = 1500, /* a pipelined request without a reply for so long asks for a probe */
     SOCKS5_QUERY_MS = 10000,
     SOCKS5_UDP_RETRY_MS = 60000, /* until a server that refused UDP is asked again */
     SOCKS5_QUERIES_MAX = 256,    /* DNS over TCP at once */
@@ -58,8 +59,8 @@ unsigned socks5_handshake_drive(struct socks5_handshake *h, adit_socket s);
 void socks5_learn(struct socks5 *p, adit *engine, const struct socks5_handshake *h, bool is_retry,
                   int err);
 
-/* A handshake that is not over is given up: the client has gone, or it took too long. h: NULL is allowed. */
-void socks5_give_up(struct socks5 *p, const struct socks5_handshake *h);
+/* A handshake takes long: if it is pipelined, whether the server bears that is no longer known. h: NULL is allowed. */
+void socks5_doubt(struct socks5 *p, const struct socks5_handshake *h);
 
 /* ------------------------------------------------------------------------------------------- link -- */
 

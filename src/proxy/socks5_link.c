@@ -114,7 +114,7 @@ static void link_expire(void *arg)
     struct socks5_link *l = arg;
 
     l->timer = NULL;
-    socks5_give_up(l->proxy, l->handshake);
+    socks5_doubt(l->proxy, l->handshake);
     free(l->handshake);
     l->handshake = NULL;
     link_finish(l, ADIT_ETIMEDOUT);

@@ -7,6 +7,8 @@
  * association, pipelined. That has no destination, so every server answers at once, whatever the answer. Any whole
  * reply is a yes; an end, another method than the one offered, or silence is a no.
  *
+ * A server may be replaced later, so the question is open again when a pipelined request stays without a reply.
+ *
  * A probe goes with the flow that started it; cut off, it leaves the question open for the next one. */
 #include <stdlib.h>
 #include "socks5.h"
