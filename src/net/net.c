@@ -120,6 +120,8 @@ void net_expire(struct net *net, uint64_t now_ns)
     while ((t = wheel_expire(&net->wheel, now_ns)) != NULL)
         net_flow_expire(net, LIST_ENTRY(t, struct flow, timer), now_ns);
     frag_expire(net, now_ns);
+    if (memory_pressure(net->memory) >= MEMORY_HIGH && net->tcp_ops && net->tcp_ops->relieve)
+        net->tcp_ops->relieve(net->tcp, now_ns);
     if (memory_pressure(net->memory) < MEMORY_CRITICAL)
         return;
     for (int i = 0; i < NET_EVICTIONS_MAX && udp_evict(net, now_ns); i++)

@@ -46,6 +46,8 @@ struct net_tcp_ops {
     void (*expire)(void *tcp, struct flow *f, uint64_t now_ns);   /* the flow's timer */
     /* Sends what the flow has to send. False: the device is full; it stays on the output list. */
     bool (*output)(void *tcp, struct flow *f, uint64_t now_ns);
+    /* Memory is HIGH: gives up what can be given up without loss. May be NULL. */
+    void (*relieve)(void *tcp, uint64_t now_ns);
 };
 
 struct net_env { /* what the core needs from outside */

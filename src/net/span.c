@@ -205,7 +205,7 @@ bool span_commit(struct span_queue *q, struct pool *spans, struct buf **reserved
 /* Whether a span wastes its buffer: it holds less than half of it. */
 static bool span_is_sparse(const struct span *s)
 {
-    return s->buf->size != BUF_256 && s->len_bytes < s->buf->capacity / 2;
+    return s->len_bytes < s->buf->capacity / 2;
 }
 
 /* Copies s to the end of `to` where that is a buffer of our own with room for it. */
@@ -236,6 +236,8 @@ static void span_shrink(struct span *s, struct buf_pool *bufs)
 
     if (run_bytes * 2 > s->buf->capacity && s->buf->refs == 1 && s->data == s->buf->data)
         return; /* what follows will fill it */
+    if (s->buf->size == BUF_256)
+        return; /* there is no smaller one; what follows goes into it */
     b = buf_new(bufs, run_bytes);
     if (!b)
         return; /* it stays sparse; the budget knows about the large buffer */

@@ -42,6 +42,7 @@ static const struct net_tcp_ops net_ops = {
     .icmp_error = tcp_icmp_error,
     .expire = tcp_expire,
     .output = tcp_output,
+    .relieve = tcp_relieve,
 };
 
 static const struct stream_ops stream_userspace;
@@ -59,6 +60,7 @@ int tcp_engine_init(struct tcp_engine *e, struct net *net)
     pool_init(&e->island_pool, net->memory, sizeof(struct tcp_island), UINT32_MAX);
     pool_init(&e->span_pool, net->memory, sizeof(struct span), UINT32_MAX);
     list_init(&e->time_wait);
+    list_init(&e->with_islands);
     net_set_tcp(net, &net_ops, e);
     return 0;
 }
@@ -249,6 +251,8 @@ struct tcp *tcp_new(struct tcp_engine *e, const struct flow_key *key, enum drop 
     struct tcp *t = NULL;
 
     *why = DROP_NO_MEMORY;
+    if (memory_pressure(net->memory) == MEMORY_CRITICAL)
+        tcp_relieve(e, e->now_ns);
     if (memory_pressure(net->memory) < MEMORY_CRITICAL)
         t = tcp_get(e);
     if (!t) {
@@ -362,12 +366,10 @@ static struct tcp *tcp_of(const struct stream *s)
 static uint32_t tcp_tx_limit(const struct tcp *t)
 {
     uint32_t max = t->engine->net->config.tx_buffer_bytes;
-    uint32_t ahead = TCP_TX_AHEAD;
-    uint64_t limit;
+    uint64_t limit = 2ull * t->cc.cwnd_bytes + TCP_TX_AHEAD;
 
     if (memory_pressure(t->engine->net->memory) >= MEMORY_HIGH)
-        ahead = TCP_PRESSED_WINDOW;
-    limit = 2ull * t->cc.cwnd_bytes + ahead;
+        limit = (uint64_t)(t->snd_nxt - t->snd_una) + TCP_PRESSED_WINDOW;
     return limit < max ? (uint32_t)limit : max;
 }
 

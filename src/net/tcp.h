@@ -50,6 +50,7 @@ struct tcp_engine {
     struct net *net;
     struct pool tcp_pool, run_pool, island_pool, span_pool;
     struct list time_wait;   /* tcp.wait_node, oldest first */
+    struct list with_islands; /* tcp.wait_node of flows that hold octets beyond a hole */
     uint64_t now_ns;         /* of the call that is being served */
     uint64_t challenge_second; /* RFC 5961: challenge ACKs sent in this second, for all flows */
     uint32_t challenge_tokens;

@@ -238,6 +238,7 @@ static void tcp_take_ack(struct tcp *t, const struct tcp_segment *s, struct tcp_
     if (sample_ns > 0)
         tcp_rtt_sample(t, sample_ns);
     t->progress_ns = t->engine->now_ns;
+    t->retries = 0;
     e->acked_bytes = ack - t->snd_una;
     data_bytes = ack - base < t->tx.bytes ? ack - base : t->tx.bytes;
     t->tx_bytes += data_bytes;

@@ -68,6 +68,16 @@ static void tcp_established(struct tcp *t, const struct tcp_segment *s)
         tcp_wants_output(t);
 }
 
+/* A handshake's segment that acknowledges what was never sent: RST, by its own number. */
+static void tcp_refuse(struct tcp *t, const struct tcp_segment *s)
+{
+    struct ip_header ip = {.proto = IP_PROTO_TCP};
+
+    memcpy(ip.src, t->flow.key.client, 16);
+    memcpy(ip.dst, t->flow.key.remote, 16);
+    tcp_send_reset_for(t->engine, &ip, s);
+}
+
 /* A valid RST. */
 static enum drop tcp_reset_received(struct tcp *t)
 {
@@ -102,8 +112,7 @@ static bool tcp_is_acceptable(const struct tcp *t, const struct tcp_segment *s)
 
     if (span == 0) /* the right edge itself is where a sender that has filled the window stands */
         return seq_le(t->rcv_nxt, s->seq) && seq_le(s->seq, t->rcv_edge);
-    if (t->rcv_edge ==
-        t->rcv_nxt) /* zero window: valid ACKs are let through, the octets are not (3.10.7.4) */
+    if (t->rcv_edge == t->rcv_nxt) /* zero window: ACKs are let through, the octets are not */
         return s->seq == t->rcv_nxt;
     return (seq_le(t->rcv_nxt, s->seq) && seq_lt(s->seq, t->rcv_edge)) ||
            (seq_le(t->rcv_nxt, last) && seq_lt(last, t->rcv_edge));
@@ -185,11 +194,7 @@ static enum drop tcp_check_syn(struct tcp *t, const struct tcp_segment *s)
 static enum drop tcp_check_handshake_ack(struct tcp *t, const struct tcp_segment *s)
 {
     if (s->ack != t->iss + 1) {
-        struct ip_header ip = {.proto = IP_PROTO_TCP};
-
-        memcpy(ip.src, t->flow.key.client, 16);
-        memcpy(ip.dst, t->flow.key.remote, 16);
-        tcp_send_reset_for(t->engine, &ip, s);
+        tcp_refuse(t, s);
         return DROP_TCP_BAD_SYN_ACK;
     }
     tcp_established(t, s);
@@ -284,9 +289,10 @@ static enum drop tcp_segment(struct tcp *t, struct tcp_segment *s, const struct 
         why = tcp_check_syn(t, s);
     if (why == DROP_NONE)
         why = tcp_check_ack(t, s);
-    if (why == DROP_NONE)
-        why = tcp_check_data(t, s, p);
-    if (why == DROP_NONE)
+    if (why != DROP_NONE)
+        return why;
+    why = tcp_check_data(t, s, p);
+    if (why == DROP_NONE || why == DROP_TCP_DUPLICATE) /* its octets may be known and its FIN new */
         tcp_check_fin(t, s);
     return why;
 }
@@ -295,7 +301,7 @@ static enum drop tcp_segment(struct tcp *t, struct tcp_segment *s, const struct 
 
 static enum drop tcp_input_pending(struct tcp *t, const struct tcp_segment *s)
 {
-    if ((s->flags & TCP_RST) && (s->seq == t->rcv_nxt || s->seq == t->irs)) {
+    if ((s->flags & TCP_RST) && s->seq == t->rcv_nxt) {
         tcp_end(t, ADIT_ERESET);
         return DROP_TCP_PENDING_RESET;
     }
@@ -310,13 +316,8 @@ static enum drop tcp_input_syn_sent(struct tcp *t, const struct tcp_segment *s)
     bool acked = (s->flags & TCP_ACK) != 0;
 
     if (acked && s->ack != t->iss + 1) {
-        if (!(s->flags & TCP_RST)) {
-            struct ip_header ip = {.proto = IP_PROTO_TCP};
-
-            memcpy(ip.src, t->flow.key.client, 16);
-            memcpy(ip.dst, t->flow.key.remote, 16);
-            tcp_send_reset_for(t->engine, &ip, s);
-        }
+        if (!(s->flags & TCP_RST))
+            tcp_refuse(t, s);
         return DROP_TCP_BAD_SYN_ACK;
     }
     if (s->flags & TCP_RST)
@@ -462,8 +463,7 @@ static bool tcp_checksum_is_right(const struct net *net, const struct ip_header 
 {
     uint64_t sum;
 
-    if (p->csum == PACKET_CSUM_VALID ||
-        (p->csum == PACKET_CSUM_PARTIAL && net->config.trust_partial_csum))
+    if (net_trusts_checksum(net, p))
         return true;
     sum = checksum_pseudo(ip->src, ip->dst, IP_PROTO_TCP, ip->payload_bytes);
     sum = checksum_add(sum, p->data + ip->header_bytes, ip->payload_bytes);
@@ -530,6 +530,7 @@ enum drop tcp_icmp_error(void *engine, const struct ip_header *quoted_ip, const 
         if (m->mtu_bytes >= t->pmtu_bytes)
             return DROP_ICMP_ERROR_UNRELATED;
         t->pmtu_bytes = m->mtu_bytes > floor ? m->mtu_bytes : floor;
+        t->pmtu_ns = now_ns;
         tcp_set_mss(t);
         tcp_recovery_on_too_big(t);
         tcp_wants_output(t);

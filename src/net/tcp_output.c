@@ -324,8 +324,20 @@ static bool tcp_send_next(struct tcp *t, uint32_t len_bytes, bool fin)
     return true;
 }
 
+/* What ICMP said about the path is ten minutes old: try the device's own size again. */
+static void tcp_retry_mtu(struct tcp *t)
+{
+    uint32_t mtu = t->engine->net->config.mtu_bytes;
+
+    if (t->pmtu_bytes == mtu || t->engine->now_ns - t->pmtu_ns < TCP_PMTU_NS)
+        return;
+    t->pmtu_bytes = mtu;
+    tcp_set_mss(t);
+}
+
 static bool tcp_send_new(struct tcp *t)
 {
+    tcp_retry_mtu(t);
     if (t->snd_nxt == t->snd_una && t->engine->now_ns - t->last_sent_ns > tcp_rto_ns(t))
         cc_idle(&t->cc);
     while (!t->fin_sent) {

@@ -45,6 +45,7 @@ static inline uint32_t seq_max(uint32_t a, uint32_t b)
 #define TCP_CHALLENGE_NS 500000000ull  /* per flow: RFC 5961 section 7 */
 #define TCP_KEEPALIVE_INTERVAL_NS 75000000000ull
 #define TCP_CLOSED_FIN_WAIT_2_NS 60000000000ull /* nobody reads any more: wait for the FIN this long */
+#define TCP_PMTU_NS 600000000000ull /* then a larger one is tried (RFC 1191 6.3, 8201 4) */
 #define TCP_STARVED_NS 10000000ull
 #define TCP_LINGER_NS 60000000000ull   /* closed by its handler, octets queued: without progress for this long it is reset */
 #define TCP_PAWS_IDLE_NS (24ull * 24 * 3600 * 1000000000) /* RFC 7323 5.5 */
@@ -111,7 +112,7 @@ struct tcp {
     struct flow flow; /* first */
     struct stream stream;
     struct tcp_engine *engine;
-    struct list wait_node; /* TIME-WAIT: engine->time_wait */
+    struct list wait_node; /* TIME-WAIT: engine->time_wait; with islands: engine->with_islands */
     uint64_t deadline_ns[TCP_TIMERS];
     uint64_t opened_ns;
 
@@ -119,7 +120,8 @@ struct tcp {
     uint8_t send_timer; /* enum tcp_send_timer */
     uint8_t recovery;   /* enum tcp_recovery */
     uint8_t snd_wscale_log2, rcv_wscale_log2;
-    uint8_t backoff_log2; /* of the RTO or the persist timer; also the number of tries */
+    uint8_t backoff_log2; /* of the RTO (Karn: until a round trip was timed) or the persist timer; tries of the handshake */
+    uint8_t retries;      /* timeouts since snd_una last moved: R2 of RFC 9293 3.8.3 */
     uint8_t probes;       /* keepalive probes unanswered */
     uint8_t persist_probes; /* probes of a closed window unanswered */
     uint8_t quick_acks;   /* left */
@@ -134,7 +136,6 @@ struct tcp {
     bool fin_wanted : 1;     /* shutdown or close was called */
     bool fin_sent : 1;
     bool fin_received : 1;   /* and in order */
-    bool fin_consumed : 1;   /* the handler's next read is the FIN */
     bool closed_by_handler : 1; /* nobody reads any more */
     bool ack_now : 1, ack_later : 1;
     bool probe_now : 1;      /* persist or keepalive: an empty segment below the window */
@@ -152,6 +153,7 @@ struct tcp {
     uint32_t snd_wnd, snd_wl1, snd_wl2, snd_wnd_max;
     uint16_t snd_mss_bytes, peer_mss_bytes; /* what we send (options taken off); what it announced */
     uint32_t pmtu_bytes;
+    uint64_t pmtu_ns;          /* when ICMP last lowered it */
     struct span_queue tx;      /* from snd_una (or iss + 1) on */
     struct span_place tx_next; /* snd_nxt in tx; span NULL: its front */
     struct buf *reserved;
@@ -307,6 +309,8 @@ void tcp_send_challenge(struct tcp *t);
 /* ---- tcp_timer.c ---- */
 void tcp_set_timer(struct tcp *t, enum tcp_timer which, uint64_t deadline_ns); /* WHEEL_NEVER: stop */
 void tcp_expire(void *engine, struct flow *f, uint64_t now_ns);
+/* Memory is short: out-of-order queues and what waits in TIME-WAIT go. */
+void tcp_relieve(void *engine, uint64_t now_ns);
 /* What the life timer waits for in this state. */
 void tcp_arm_life_timer(struct tcp *t);
 uint64_t tcp_rto_ns(const struct tcp *t); /* with its backoff */

@@ -16,23 +16,6 @@
 
 enum { ISLAND_SMALL_BYTES = 1024 };
 
-/* The packet's octets in a buffer that may be kept: a reference where that wastes little, a copy where it would waste much or
- * the memory is borrowed. *data follows. NULL: no memory. */
-static struct buf *tcp_keep(struct tcp *t, const struct packet *p, const uint8_t **data,
-                            uint32_t len_bytes)
-{
-    struct buf *b;
-
-    if (p->buf && (p->buf->size == BUF_256 || len_bytes >= p->buf->capacity / 4))
-        return buf_ref(p->buf);
-    b = buf_new(t->engine->net->bufs, len_bytes);
-    if (!b)
-        return NULL;
-    memcpy(b->data, *data, len_bytes);
-    *data = b->data;
-    return b;
-}
-
 /* ------------------------------------------------------------------------------------ out of order -- */
 
 static struct tcp_island *island_new(struct tcp *t, uint32_t seq)
@@ -45,7 +28,8 @@ static struct tcp_island *island_new(struct tcp *t, uint32_t seq)
     if (!i)
         return NULL;
     i->seq = seq;
-    t->islands_count++;
+    if (t->islands_count++ == 0)
+        list_push_back(&t->engine->with_islands, &t->wait_node);
     return i;
 }
 
@@ -53,7 +37,8 @@ static void island_free(struct tcp *t, struct tcp_island *i)
 {
     span_clear(&i->octets, &t->engine->span_pool);
     pool_put(&t->engine->island_pool, i);
-    t->islands_count--;
+    if (--t->islands_count == 0)
+        list_remove(&t->wait_node);
 }
 
 static uint32_t island_end(const struct tcp_island *i)
@@ -76,7 +61,7 @@ static bool island_fill(struct tcp *t, struct tcp_island *before, uint32_t seq,
                         const struct packet *p, const uint8_t *data, uint32_t len_bytes)
 {
     struct tcp_island *i = before && island_end(before) == seq ? before : NULL;
-    struct buf *b = tcp_keep(t, p, &data, len_bytes);
+    struct buf *b = net_keep(t->engine->net, p, &data, len_bytes, false);
     bool is_kept;
 
     if (!b)
@@ -201,30 +186,31 @@ static void tcp_acknowledge(struct tcp *t, bool at_once)
 static enum drop tcp_receive_in_order(struct tcp *t, const struct packet *p, const uint8_t *data,
                                       uint32_t len_bytes)
 {
-    uint32_t end = t->rcv_nxt + len_bytes;
-    bool landed = false;
+    uint32_t before = t->rcv_nxt, end = t->rcv_nxt + len_bytes;
+    bool landed = false, is_kept = true;
 
-    while (seq_lt(t->rcv_nxt, end)) {
+    while (is_kept && seq_lt(t->rcv_nxt, end)) {
         uint32_t take = end - t->rcv_nxt;
         const uint8_t *from = data + (len_bytes - take);
         struct buf *b;
-        bool is_kept;
 
         if (t->islands && seq_lt(t->islands->seq, end))
             take = t->islands->seq - t->rcv_nxt;
-        b = tcp_keep(t, p, &from, take);
+        b = net_keep(t->engine->net, p, &from, take, true);
         is_kept = b && span_append(&t->rx, &t->engine->span_pool, b, (uint8_t *)from, take);
         buf_unref(b);
         if (!is_kept)
-            return DROP_NO_MEMORY;
+            break;
         t->rcv_nxt += take;
         t->rx_bytes += take;
         t->unacked_bytes += take;
         landed |= tcp_land_islands(t);
     }
+    if (t->rcv_nxt == before)
+        return DROP_NO_MEMORY;
     tcp_notify(t);
     tcp_acknowledge(t, landed || t->islands);
-    return DROP_NONE;
+    return is_kept ? DROP_NONE : DROP_NO_MEMORY;
 }
 
 enum drop tcp_receive_data(struct tcp *t, struct tcp_segment *s, const struct packet *p)

@@ -226,7 +226,17 @@ void tcp_recovery_on_timeout(struct tcp *t)
 
 void tcp_recovery_on_too_big(struct tcp *t)
 {
+    uint32_t cwnd = t->cc.cwnd_bytes;
+
     tcp_lose_all(t, false);
+    if (t->recovery != TCP_OPEN || t->snd_nxt == t->snd_una)
+        return;
+    t->recovery = TCP_RECOVERY; /* which ends at the window it began with */
+    t->recovery_point = t->snd_nxt;
+    t->prr_flight = t->snd_nxt - t->snd_una;
+    t->prr_delivered = t->prr_out = 0;
+    t->tlp_out = false;
+    t->cc.ssthresh_bytes = cwnd;
 }
 
 /* ---------------------------------------------------------------------------------------- the send timer -- */

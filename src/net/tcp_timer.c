@@ -100,11 +100,13 @@ static void tcp_expire_rto(struct tcp *t)
         tcp_expire_handshake(t);
         return;
     }
-    if (t->backoff_log2 >= TCP_RETRIES && !tcp_is_held_off(t)) {
+    if (t->retries >= TCP_RETRIES && !tcp_is_held_off(t)) {
         tcp_send_reset(t);
         tcp_end(t, ADIT_ETIMEDOUT);
         return;
     }
+    if (t->retries < TCP_RETRIES)
+        t->retries++;
     if (t->backoff_log2 < TCP_RETRIES)
         t->backoff_log2++;
     t->engine->net->stats.tcp_timeouts++;
@@ -254,4 +256,23 @@ void tcp_expire(void *engine, struct flow *f, uint64_t now_ns)
     }
     if (t->state != TCP_CLOSED)
         tcp_set_wheel(t);
+}
+
+void tcp_relieve(void *engine, uint64_t now_ns)
+{
+    struct tcp_engine *e = engine;
+    struct list *node;
+
+    e->now_ns = now_ns;
+    while ((node = list_first(&e->with_islands)) != NULL)
+        tcp_out_of_order_clear(LIST_ENTRY(node, struct tcp, wait_node));
+    for (node = e->time_wait.next; node != &e->time_wait;) {
+        struct tcp *t = LIST_ENTRY(node, struct tcp, wait_node);
+
+        node = node->next;
+        if (t->flow.owner)
+            continue;
+        tcp_enter(t, TCP_CLOSED);
+        tcp_free(t);
+    }
 }

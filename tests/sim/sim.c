@@ -47,6 +47,11 @@ static const uint8_t *pattern(void)
     return octets;
 }
 
+uint8_t sim_pattern_octet(uint64_t offset)
+{
+    return pattern()[offset % PATTERN_BYTES];
+}
+
 /* Compares (or copies) [offset, offset + n) of a flow's stream. */
 static bool pattern_is(uint64_t offset, const uint8_t *data, size_t n)
 {
@@ -302,8 +307,8 @@ static bool host_output(void *ctx, const struct packet_out *p)
 static void host_prepare(void *ctx, const adit_flow *f, adit_decision *d)
 {
     (void)ctx;
-    (void)f;
-    (void)d;
+    if (f->dst.addr.port == SIM_REFUSED_PORT)
+        d->verdict = ADIT_RESET;
 }
 
 static int host_echo(void *ctx, struct echo *e, const struct ip_header *ip,
@@ -335,10 +340,10 @@ static void host_init(struct sim *s, int index, const struct sim_options *o)
                           .random = host_random};
     struct net_config c = {
         .mtu_bytes = o->mtu_bytes,
-        .tcp_max = 64,
-        .tcp_per_client_max = 64,
-        .tcp_half_open_max = 32,
-        .tcp_half_open_per_client_max = 32,
+        .tcp_max = o->tcp_max ? o->tcp_max : 64,
+        .tcp_per_client_max = o->tcp_per_client_max ? o->tcp_per_client_max : 64,
+        .tcp_half_open_max = o->half_open_max ? o->half_open_max : 32,
+        .tcp_half_open_per_client_max = o->half_open_per_client_max ? o->half_open_per_client_max : 32,
         .udp_max = 16,
         .udp_per_client_max = 16,
         .rx_window_bytes = o->rx_window_bytes,
@@ -428,7 +433,12 @@ static void side_read(struct sim *s, struct sim_side *a)
         if (a->pause > 0 && sim_uniform(s) < a->pause)
             a->pause_until_ns = s->now_ns + sim_between(s, 1, a->pause_ns);
         if (a->received >= a->abort_at) {
-            a->stream->ops->abort(a->stream);
+            if (a->gives_up_politely)
+                a->stream->ops->close(a->stream);
+            else
+                a->stream->ops->abort(a->stream);
+            a->abort_at = a->received; /* once */
+            a->pause_until_ns = UINT64_MAX;
             return;
         }
     }
@@ -513,6 +523,8 @@ static void host_serve(struct sim_host *h)
             stream->ops->free(stream);
             continue;
         }
+        if (!a && t->flow.key.client_port >= SIM_HOSTILE_PORT)
+            continue; /* nobody answers strangers */
         if (!a) {
             sim_fail(h->sim, "a flow that nobody opened", 0, 0);
             return;
@@ -600,6 +612,13 @@ static void sim_change_mtu(struct sim *s)
     s->link[0].mtu_bytes = s->link[1].mtu_bytes = s->mtu_after_bytes;
 }
 
+void sim_arrive(struct sim *s, int to, const struct packet *p)
+{
+    enum drop why = net_input(&s->host[to].net, p, s->now_ns);
+
+    sim_print(s, !to, p, why ? drop_name(why) : NULL);
+}
+
 static uint64_t sim_next_ns(struct sim *s, uint64_t apps_ns)
 {
     uint64_t next = apps_ns;
@@ -627,12 +646,12 @@ bool sim_run(struct sim *s, uint64_t limit_ns)
         sim_change_mtu(s);
         while (s->queued > 0 && s->queue[0].at_ns <= s->now_ns) {
             struct sim_packet p = queue_pop(s);
-            enum drop why;
 
-            why = net_input(&s->host[p.to].net, &p.p, s->now_ns);
-            sim_print(s, !p.to, &p.p, why ? drop_name(why) : NULL);
+            sim_arrive(s, p.to, &p.p);
             buf_unref(p.p.buf);
         }
+        if (s->hostile > 0 && sim_uniform(s) < s->hostile)
+            sim_hostile(s);
         apps_ns = apps_run(s);
         host_turn(&s->host[0]);
         host_turn(&s->host[1]);

@@ -61,13 +61,14 @@ struct sim_side {
     uint32_t read_max;     /* octets consumed per call; 0: all */
     double pause;          /* probability of stopping to read for up to pause_ns after a read */
     uint64_t pause_ns;
-    uint64_t abort_at;     /* received octets at which it aborts; UINT64_MAX: never */
+    uint64_t abort_at;     /* received octets at which it gives up; UINT64_MAX: never */
+    bool gives_up_politely; /* by close(), not abort() */
     uint64_t accept_at_ns; /* passive side: when it accepts */
     bool accepted, shut, closed;
     int why;
 };
 
-enum { SIM_FLOWS_MAX = 8 };
+enum { SIM_FLOWS_MAX = 8, SIM_HOSTILE_PORT = 40000, SIM_REFUSED_PORT = 81 };
 
 struct sim_flow {
     struct sim_side side[2];
@@ -85,6 +86,7 @@ struct sim {
     int flows;
     uint64_t mtu_change_at_ns; /* link[0] and link[1] then take mtu_after_bytes; 0: never */
     uint32_t mtu_after_bytes;
+    double hostile;            /* probability of a hostile packet at each step */
     uint64_t finished_ns;      /* when the last flow ended */
     bool trace;                /* ADIT_SIM_TRACE is set: each packet that arrives is printed, with its verdict */
     const char *failure;       /* the oracle's complaint; NULL: none */
@@ -98,6 +100,7 @@ struct sim_options {
     const struct cc_ops *cc;
     uint32_t rx_window_bytes, tx_buffer_bytes;
     uint64_t budget_bytes;     /* of memory, per host */
+    uint32_t tcp_max, tcp_per_client_max, half_open_max, half_open_per_client_max; /* 0: more than enough */
     struct sim_link_config link[2];
 };
 
@@ -108,5 +111,10 @@ struct sim_flow *sim_add_flow(struct sim *s, uint64_t up_bytes, uint64_t down_by
 bool sim_run(struct sim *s, uint64_t limit_ns);
 /* Frees everything; false: something was still held (s->failure). */
 bool sim_deinit(struct sim *s);
+/* A packet arrives at a host, now. It is borrowed. */
+void sim_arrive(struct sim *s, int to, const struct packet *p);
+/* One hostile packet, at random (hostile.c). */
+void sim_hostile(struct sim *s);
+uint8_t sim_pattern_octet(uint64_t offset); /* of every stream */
 double sim_uniform(struct sim *s); /* [0, 1) */
 uint64_t sim_between(struct sim *s, uint64_t low, uint64_t high);

@@ -29,7 +29,8 @@ static uint64_t env_number(const char *name, uint64_t otherwise)
 struct coverage {
     uint64_t states;
     uint64_t drops[DROP_COUNT];
-    uint64_t seeds, megabytes, timeouts, retransmitted, resets;
+    uint64_t seeds, megabytes, timeouts, retransmitted;
+    uint64_t large; /* worlds in which some flow was to move 1 MiB or more each way */
 };
 
 static uint64_t pick(struct random *r, const uint64_t *choices, size_t n)
@@ -49,8 +50,9 @@ static void random_link(struct random *r, struct sim_link_config *c)
     static const uint64_t queues[] = {64 * 1024, 256 * 1024, MIB, 8 * MIB};
     static const uint64_t losses[] = {0, 1, 5, 10, 30, 100}; /* thousandths */
 
-    *c = (struct sim_link_config){
-        .rate_bps = pick(r, rates, 5), .delay_ns = pick(r, delays, 5), .queue_bytes = (uint32_t)pick(r, queues, 4)};
+    *c = (struct sim_link_config){.rate_bps = pick(r, rates, 5),
+                                  .delay_ns = pick(r, delays, 5),
+                                  .queue_bytes = (uint32_t)pick(r, queues, 4)};
     if (chance(r, 0.5))
         c->loss = (double)pick(r, losses, 6) / 1000;
     if (chance(r, 0.2)) {
@@ -58,8 +60,8 @@ static void random_link(struct random *r, struct sim_link_config *c)
         c->burst_leave = 0.3;
     }
     if (chance(r, 0.3)) {
-        c->reorder = 0.05;
-        c->reorder_ns = 1 + random_below(r, 5 * MS);
+        c->reorder = chance(r, 0.1) ? 0.5 : 0.05; /* a little, or more islands than are kept */
+        c->reorder_ns = 1 + random_below(r, 20 * MS);
     }
     if (chance(r, 0.3))
         c->duplicate = 0.02;
@@ -82,10 +84,19 @@ static void random_side(struct random *r, struct sim_side *a)
         a->pause = 0; /* an octet at a time is slow enough */
 }
 
+/* One of the limits is within a stranger's reach, with room for the flows of the world. */
+static void random_limits(struct random *r, struct sim_options *o)
+{
+    uint32_t *const limits[] = {&o->tcp_max, &o->tcp_per_client_max, &o->half_open_max,
+                                &o->half_open_per_client_max};
+
+    *limits[random_below(r, 4)] = 8;
+}
+
 static void random_world(struct sim *s, uint64_t seed)
 {
     static const uint64_t mtus[] = {1280, 1500, 1500, 1500, 9000, 65535};
-    static const uint64_t sizes[] = {0, 1, 1000, 100000, MIB, MIB, MIB, MIB, MIB + 12345, 2 * MIB, 4 * MIB};
+    static const uint64_t sizes[] = {0, 1000, 100000, MIB, MIB, MIB, MIB, MIB + 1, MIB + 12345, 2 * MIB, 4 * MIB};
     struct random r = {.state = seed * 0x9e3779b97f4a7c15};
     struct sim_options o = {
         .seed = seed,
@@ -96,6 +107,10 @@ static void random_world(struct sim *s, uint64_t seed)
         .budget_bytes = 64 * MIB,
     };
     int flows = chance(&r, 0.2) ? 3 : 1;
+    bool hostile = chance(&r, 0.2);
+
+    if (hostile)
+        random_limits(&r, &o);
 
     random_link(&r, &o.link[0]);
     random_link(&r, &o.link[1]);
@@ -107,9 +122,15 @@ static void random_world(struct sim *s, uint64_t seed)
         random_side(&r, &f->side[1]);
         if (chance(&r, 0.2))
             f->side[1].accept_at_ns = s->now_ns + random_below(&r, 4 * SECOND);
-        if (chance(&r, 0.1))
-            f->side[random_below(&r, 2)].abort_at = 1 + random_below(&r, MIB);
+        if (chance(&r, 0.1)) {
+            struct sim_side *a = &f->side[random_below(&r, 2)];
+
+            a->abort_at = 1 + random_below(&r, MIB);
+            a->gives_up_politely = chance(&r, 0.5);
+        }
     }
+    if (hostile)
+        s->hostile = 0.05;
     if (chance(&r, 0.1))
         s->host[random_below(&r, 2)].device_full = 0.05;
     if (chance(&r, 0.1) && o.mtu_bytes > 1280) {
@@ -121,6 +142,11 @@ static void random_world(struct sim *s, uint64_t seed)
 static void coverage_add(struct coverage *c, const struct sim *s)
 {
     c->seeds++;
+    for (int f = 0; f < s->flows; f++)
+        if (s->flow[f].side[0].to_send >= MIB && s->flow[f].side[1].to_send >= MIB) {
+            c->large++;
+            break;
+        }
     for (int i = 0; i < 2; i++) {
         const struct sim_host *h = &s->host[i];
 
@@ -150,10 +176,31 @@ static bool run_seed(uint64_t seed, struct coverage *c)
     return good;
 }
 
+/* The worlds as a whole have seen every state and every reason to drop a TCP segment, and most moved at least 1 MiB each way. */
+static void check_coverage(const struct coverage *c)
+{
+    int missed = 0;
+
+    if (c->seeds < 300)
+        return; /* too few to ask */
+    for (int i = TCP_PENDING; i < TCP_STATES; i++)
+        if (!(c->states & 1u << i)) {
+            fprintf(stderr, "state %s was not visited\n", tcp_state_name((enum tcp_state)i));
+            missed++;
+        }
+    for (int i = DROP_TCP_HEADER; i <= DROP_TCP_TIME_WAIT; i++)
+        if (c->drops[i] == 0) {
+            fprintf(stderr, "no segment was dropped as %s\n", drop_name((unsigned)i));
+            missed++;
+        }
+    assert_int_equal(missed, 0);
+    assert_true(c->large * 2 > c->seeds);
+}
+
 static void every_seed_delivers_every_octet_and_leaves_nothing_behind(void **state)
 {
     uint64_t one = env_number("ADIT_SIM_SEED", 0), first = env_number("ADIT_SIM_FIRST", 1);
-    uint64_t n = env_number("ADIT_SIM_SEEDS", 300), failed = 0;
+    uint64_t n = env_number("ADIT_SIM_SEEDS", 600), failed = 0;
     struct coverage c = {0};
 
     (void)state;
@@ -163,12 +210,11 @@ static void every_seed_delivers_every_octet_and_leaves_nothing_behind(void **sta
     }
     for (uint64_t seed = first; seed < first + n; seed++)
         failed += !run_seed(seed, &c);
-    fprintf(stderr, "%llu seeds, %llu MiB, %llu segments retransmitted, %llu timeouts\n", (unsigned long long)c.seeds,
-            (unsigned long long)c.megabytes, (unsigned long long)c.retransmitted, (unsigned long long)c.timeouts);
-    for (int i = TCP_PENDING; i < TCP_STATES; i++)
-        if (!(c.states & 1u << i))
-            fprintf(stderr, "state %s was not visited\n", tcp_state_name((enum tcp_state)i));
+    fprintf(stderr, "%llu seeds, %llu MiB, %llu segments retransmitted, %llu timeouts\n",
+            (unsigned long long)c.seeds, (unsigned long long)c.megabytes,
+            (unsigned long long)c.retransmitted, (unsigned long long)c.timeouts);
     assert_int_equal(failed, 0);
+    check_coverage(&c);
 }
 
 /* ------------------------------------------------------------------------------------------- figures -- */
@@ -179,7 +225,7 @@ struct figures {
 };
 
 /* 10 ms round trip, 1 Gbit/s, MTU 1500, random loss on the data's way only. */
-static struct figures lossy_transfer(double loss, int direction, uint64_t seed)
+static struct figures lossy_transfer(double loss, uint64_t bytes, int direction, uint64_t seed)
 {
     struct sim_options o = {
         .seed = seed,
@@ -190,13 +236,15 @@ static struct figures lossy_transfer(double loss, int direction, uint64_t seed)
         .budget_bytes = 256 * MIB,
     };
     struct sim *s = calloc(1, sizeof(*s));
-    uint64_t bytes = 64 * MIB, begun_ns;
+    uint64_t begun_ns;
     struct figures f = {0};
     double mathis = 1.22 * 1448 * 8 / (0.010 * sqrt(loss));
 
     for (int i = 0; i < 2; i++)
-        o.link[i] = (struct sim_link_config){
-            .rate_bps = 1000000000, .delay_ns = 5 * MS, .queue_bytes = 2 * MIB, .loss = i == direction ? loss : 0};
+        o.link[i] = (struct sim_link_config){.rate_bps = 1000000000,
+                                             .delay_ns = 5 * MS,
+                                             .queue_bytes = 2 * MIB,
+                                             .loss = i == direction ? loss : 0};
     sim_init(s, &o);
     sim_add_flow(s, direction == 0 ? bytes : 0, direction == 1 ? bytes : 0);
     begun_ns = s->now_ns;
@@ -216,11 +264,14 @@ static struct figures lossy_transfer(double loss, int direction, uint64_t seed)
 static void check_lossy_transfer(double loss, int direction)
 {
     for (uint64_t seed = 2; seed < 8; seed++) {
-        struct figures f = lossy_transfer(loss, direction, seed);
+        struct figures f = lossy_transfer(loss, 64 * MIB, direction, seed);
 
-        fprintf(stderr, "loss %.3f way %d: %.1f Mbit/s (goal %.1f), %llu lost, %llu retransmitted, %llu fast, %llu timeouts\n",
+        fprintf(stderr,
+                "loss %.3f way %d: %.1f Mbit/s (goal %.1f), %llu lost, %llu retransmitted, %llu "
+                "fast, %llu timeouts\n",
                 loss, direction, f.goodput_bps / 1e6, f.goal_bps / 1e6, (unsigned long long)f.lost,
-                (unsigned long long)f.retransmitted, (unsigned long long)f.fast, (unsigned long long)f.timeouts);
+                (unsigned long long)f.retransmitted, (unsigned long long)f.fast,
+                (unsigned long long)f.timeouts);
         assert_true(f.goodput_bps >= f.goal_bps);
         assert_true((double)f.fast >= 0.95 * (double)f.lost);
         assert_true((double)f.timeouts <= 0.05 * (double)f.lost);
@@ -254,12 +305,13 @@ static void three_percent_loss_down_is_repaired_without_timeouts_at_a_good_rate(
 
 static void a_clean_link_is_filled(void **state)
 {
-    struct figures f = lossy_transfer(1e-12, 0, 4);
+    struct figures f = lossy_transfer(1e-12, 256 * MIB, 0, 4);
 
+    /* Slow start overshoots once: the queue of 2 MiB overflows, what is lost is repaired, and the link stays full. */
     (void)state;
     fprintf(stderr, "clean: %.1f Mbit/s, %llu retransmitted, %llu timeouts\n", f.goodput_bps / 1e6,
             (unsigned long long)f.retransmitted, (unsigned long long)f.timeouts);
-    assert_true(f.goodput_bps > 0.8e9);
+    assert_true(f.goodput_bps > 0.88e9);
     assert_int_equal(f.timeouts, 0);
 }
 

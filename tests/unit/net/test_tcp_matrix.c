@@ -128,7 +128,7 @@ static const struct cell matrix[TCP_STATES][KINDS][PLACES] = {
     /* Nothing has been promised yet: everything but the client's own reset waits for the handler. */
     [TCP_PENDING] =
         {
-            [RST] = {[BELOW] = {DROP_TCP_PENDING_RESET, NO_REPLY, TCP_CLOSED}, /* seq of the SYN */
+            [RST] = {[BELOW] = {DROP_TCP_PENDING, NO_REPLY, SAME},
                      [AT] = {DROP_TCP_PENDING_RESET, NO_REPLY, TCP_CLOSED},
                      [IN] = {DROP_TCP_PENDING, NO_REPLY, SAME},
                      [ABOVE] = {DROP_TCP_PENDING, NO_REPLY, SAME}},
