@@ -19,60 +19,6 @@ int sock_want_failures(adit_socket s, int family)
     return setsockopt(s, level, name, &on, sizeof(on)) < 0 ? errno : 0;
 }
 
-/* RFC 792, 1122 3.2.2.1, 1812 5.2.7.1. */
-static enum icmp_kind kind_of_icmp4(uint8_t type, uint8_t code)
-{
-    if (type == 11)
-        return code == 0 ? ICMP_TTL_EXCEEDED : ICMP_REASSEMBLY_EXCEEDED;
-    if (type == 12)
-        return ICMP_PARAMETER;
-    if (type != 3)
-        return ICMP_OTHER;
-    switch (code) {
-    case 0:
-    case 6:
-    case 11:
-        return ICMP_UNREACH_NET;
-    case 2:
-        return ICMP_UNREACH_PROTOCOL;
-    case 3:
-        return ICMP_UNREACH_PORT;
-    case 4:
-        return ICMP_TOO_BIG;
-    case 9:
-    case 10:
-    case 13:
-        return ICMP_UNREACH_ADMIN;
-    default:
-        return ICMP_UNREACH_HOST;
-    }
-}
-
-/* RFC 4443. */
-static enum icmp_kind kind_of_icmp6(uint8_t type, uint8_t code)
-{
-    if (type == 2)
-        return ICMP_TOO_BIG;
-    if (type == 3)
-        return code == 0 ? ICMP_TTL_EXCEEDED : ICMP_REASSEMBLY_EXCEEDED;
-    if (type == 4)
-        return code == 1 ? ICMP_UNREACH_PROTOCOL : ICMP_PARAMETER;
-    if (type != 1)
-        return ICMP_OTHER;
-    switch (code) {
-    case 0:
-        return ICMP_UNREACH_NET;
-    case 1:
-    case 5:
-    case 6:
-        return ICMP_UNREACH_ADMIN;
-    case 4:
-        return ICMP_UNREACH_PORT;
-    default:
-        return ICMP_UNREACH_HOST;
-    }
-}
-
 static enum icmp_kind kind_of_errno(uint32_t os)
 {
     switch (os) {
@@ -101,9 +47,9 @@ static void failure_parse(struct sock_failure *f, const struct sock_extended_err
 
     f->kind = ICMP_OTHER;
     if (e->ee_origin == SO_EE_ORIGIN_ICMP)
-        f->kind = kind_of_icmp4(e->ee_type, e->ee_code);
+        f->kind = icmp_kind_of(4, e->ee_type, e->ee_code);
     else if (e->ee_origin == SO_EE_ORIGIN_ICMP6)
-        f->kind = kind_of_icmp6(e->ee_type, e->ee_code);
+        f->kind = icmp_kind_of(6, e->ee_type, e->ee_code);
     else if (e->ee_origin == SO_EE_ORIGIN_LOCAL)
         f->kind = kind_of_errno(e->ee_errno);
     if (f->kind == ICMP_TOO_BIG)

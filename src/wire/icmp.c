@@ -102,6 +102,11 @@ static enum icmp_kind icmp6_kind(uint8_t type, uint8_t code)
     return ICMP_OTHER;
 }
 
+enum icmp_kind icmp_kind_of(uint8_t version, uint8_t type, uint8_t code)
+{
+    return version == 4 ? icmp4_kind(type, code) : icmp6_kind(type, code);
+}
+
 /* The second word, which each kind uses in its own way. */
 static void icmp_parse_word(struct icmp_message *m, const uint8_t *word, bool is4)
 {
@@ -149,7 +154,7 @@ enum drop icmp_parse(struct icmp_message *m, const struct ip_header *ip, const u
     }
     m->type = data[0];
     m->code = data[1];
-    m->kind = is4 ? icmp4_kind(m->type, m->code) : icmp6_kind(m->type, m->code);
+    m->kind = icmp_kind_of(ip->version, m->type, m->code);
     icmp_parse_word(m, data + 4, is4);
     m->data = data + ICMP_HEADER_BYTES;
     m->data_bytes = (uint32_t)(len_bytes - ICMP_HEADER_BYTES);

@@ -36,9 +36,11 @@ struct icmp_message {
     uint32_t data_bytes;
 };
 
+/* What type and code of a family say. A code without a kind of its own gets the kind of the same effect (every
+ * prohibition is ADMIN); what no RFC gives is ICMP_OTHER. */
+enum icmp_kind icmp_kind_of(uint8_t version, uint8_t type, uint8_t code);
 /* `data`: the ICMP header and what follows. Verifies the checksum where check_sum. The family is that of
- * ip->version. A code without a kind of its own gets the kind of the same effect (every prohibition is ADMIN). Every
- * member of *m is set. */
+ * ip->version. Every member of *m is set. */
 enum drop icmp_parse(struct icmp_message *m, const struct ip_header *ip, const uint8_t *data, size_t len_bytes,
                      bool check_sum);
 /* Writes the 8-octet header for m->kind in the family of ip->src, with the checksum over `m->data` included (pseudo-header

@@ -35,6 +35,7 @@ static enum icmp_kind kind_of(uint8_t version, uint8_t type, uint8_t code, struc
     assert_int_equal(m->type, type);
     assert_int_equal(m->code, code);
     assert_int_equal(m->data_bytes, 2);
+    assert_int_equal(icmp_kind_of(version, type, code), m->kind);
     return m->kind;
 }
 
