@@ -22,7 +22,7 @@
 #include "net/net.h"
 #include "wire/checksum.h"
 
-enum { DNS_PORT = 53, UDP_CSUM_AT = 6 };
+enum { DNS_PORT = 53, UDP_CSUM_AT = 6, IP6_NEXT_AT = 6 };
 
 /* ---------------------------------------------------------------------------------------- mappings -- */
 
@@ -686,34 +686,65 @@ int udp_send(struct udp *u, const adit_dgram *d, int n, uint64_t now_ns)
     return b.taken;
 }
 
-/* An error about a datagram that is gone: what an error has to quote of it is known. */
-static void udp_error(struct udp *u, const adit_addr *real, enum icmp_kind kind, uint32_t mtu_bytes,
-                      uint64_t now_ns)
+/* Whether what a socket heard is told to the client. */
+static bool failure_is_told(enum icmp_kind kind)
+{
+    switch (kind) {
+    case ICMP_UNREACH_NET:
+    case ICMP_UNREACH_HOST:
+    case ICMP_UNREACH_PROTOCOL:
+    case ICMP_UNREACH_PORT:
+    case ICMP_UNREACH_ADMIN:
+    case ICMP_TOO_BIG:
+    case ICMP_TTL_EXCEEDED:
+        return true;
+    case ICMP_REASSEMBLY_EXCEEDED: /* about fragments that we made */
+    case ICMP_PARAMETER:           /* about a header that we made */
+    case ICMP_ECHO_REQUEST:
+    case ICMP_ECHO_REPLY:
+    case ICMP_OTHER:
+        break;
+    }
+    return false;
+}
+
+/* The address that tells the client; NULL: the remote as the client sees it. */
+static const uint8_t *failure_source(const struct udp_failure *f, const adit_addr *real)
+{
+    const uint8_t *from = f->from.ip;
+
+    if (f->from.family == 0 || memcmp(from, real->ip, sizeof(real->ip)) == 0)
+        return NULL;
+    return ip_is_loopback(from) || ip_is_unspecified(from) || ip_is_multicast(from) ? NULL : from;
+}
+
+/* The datagram is gone, but what an error has to quote of it is known. */
+void udp_failed(struct udp *u, const adit_addr *real, const struct udp_failure *f, uint64_t now_ns)
 {
     uint8_t packet[IP6_HEADER_BYTES + UDP_HEADER_BYTES];
     adit_addr seen = remote_seen(u, real);
-    struct ip_header ip = {.proto = IP_PROTO_UDP, .ttl = 64, .payload_bytes = UDP_HEADER_BYTES};
+    struct ip_header ip = {
+        .proto = IP_PROTO_UDP,
+        .proto_at = IP6_NEXT_AT,
+        .ttl = f->kind == ICMP_TTL_EXCEEDED ? 1 : 64,
+        .payload_bytes = UDP_HEADER_BYTES,
+    };
 
-    if (u->is_closing || ip_is_mapped4(seen.ip) != ip_is_mapped4(u->flow.key.client))
+    if (u->is_closing || !failure_is_told(f->kind) ||
+        ip_is_mapped4(seen.ip) != ip_is_mapped4(u->flow.key.client))
         return;
     memcpy(ip.src, u->flow.key.client, sizeof(ip.src));
     memcpy(ip.dst, seen.ip, sizeof(ip.dst));
     ip.version = ip_is_mapped4(ip.src) ? 4 : 6;
     ip.header_bytes = (uint32_t)ip_emit(packet, &ip);
     udp_emit(packet + ip.header_bytes, u->flow.key.client_port, seen.port, 0);
-    (void)icmp_error(u->net, &ip, packet, ip.header_bytes + UDP_HEADER_BYTES, kind, mtu_bytes, NULL,
-                     now_ns);
+    (void)icmp_error(u->net, &ip, packet, ip.header_bytes + UDP_HEADER_BYTES, f->kind,
+                     f->mtu_bytes, failure_source(f, real), now_ns);
 }
 
 void udp_unreach(struct udp *u, const adit_addr *real, int verdict, uint64_t now_ns)
 {
-    enum icmp_kind kind = icmp_kind_of_verdict(verdict);
+    const struct udp_failure f = {.kind = icmp_kind_of_verdict(verdict)};
 
-    if (kind != ICMP_OTHER)
-        udp_error(u, real, kind, 0, now_ns);
-}
-
-void udp_too_big(struct udp *u, const adit_addr *real, uint32_t mtu_bytes, uint64_t now_ns)
-{
-    udp_error(u, real, ICMP_TOO_BIG, mtu_bytes, now_ns);
+    udp_failed(u, real, &f, now_ns);
 }

@@ -58,6 +58,13 @@ struct udp_datagram {
     uint8_t tos, ttl;
 };
 
+/* What became of a datagram on its way to a remote. */
+struct udp_failure {
+    enum icmp_kind kind;
+    uint32_t mtu_bytes; /* ICMP_TOO_BIG */
+    adit_addr from;     /* who says so; family 0: nobody else than the remote */
+};
+
 struct udp {
     struct flow flow;
     struct net *net;
@@ -91,8 +98,9 @@ void udp_release(struct udp *u, int n);
 int udp_send(struct udp *u, const adit_dgram *d, int n, uint64_t now_ns);
 /* An ICMP error to the client about its datagrams to `real`. */
 void udp_unreach(struct udp *u, const adit_addr *real, int verdict, uint64_t now_ns);
-/* The same with what an upstream socket reported: too big with its MTU. */
-void udp_too_big(struct udp *u, const adit_addr *real, uint32_t mtu_bytes, uint64_t now_ns);
+/* The same with what an upstream socket heard. A router's word comes from the router (which is what traceroute is after), a
+ * loopback address's from `real`. What is no error about a whole packet is not passed on. */
+void udp_failed(struct udp *u, const adit_addr *real, const struct udp_failure *f, uint64_t now_ns);
 void udp_set_timeout(struct udp *u, uint64_t timeout_ns, uint64_t now_ns);
 /* Marks it as closing; it becomes ready, and whoever serves it ends with udp_free(). */
 void udp_close(struct udp *u, int why);

@@ -36,30 +36,6 @@ struct udp_relay {
 };
 
 /* ADIT_DROP: there is no ICMP error for it. */
-static int verdict_of_kind(enum icmp_kind kind)
-{
-    switch (kind) {
-    case ICMP_UNREACH_PORT:
-    case ICMP_UNREACH_PROTOCOL:
-        return ADIT_RESET;
-    case ICMP_UNREACH_NET:
-        return ADIT_UNREACH_NET;
-    case ICMP_UNREACH_HOST:
-        return ADIT_UNREACH_HOST;
-    case ICMP_UNREACH_ADMIN:
-        return ADIT_UNREACH_ADMIN;
-    case ICMP_TOO_BIG: /* told with its MTU */
-    case ICMP_ECHO_REQUEST:
-    case ICMP_ECHO_REPLY:
-    case ICMP_TTL_EXCEEDED:
-    case ICMP_REASSEMBLY_EXCEEDED:
-    case ICMP_PARAMETER:
-    case ICMP_OTHER:
-        break;
-    }
-    return ADIT_DROP;
-}
-
 static int verdict_of_code(int code)
 {
     switch (code) {
@@ -92,14 +68,13 @@ static void udp_side_tell_failures(struct udp_side *side)
     struct udp_relay *r = side->relay;
     uint64_t now_ns = loop_now_ns(r->loop);
     struct sock_failure f;
-    int i, verdict;
+    int i;
 
     for (i = 0; i < UDP_RELAY_FAILURES_MAX && sock_next_failure(side->socket.fd, &f); i++) {
-        verdict = verdict_of_kind(f.kind);
-        if (f.kind == ICMP_TOO_BIG)
-            udp_too_big(r->udp, &f.remote, f.mtu_bytes, now_ns);
-        else if (verdict != ADIT_DROP)
-            udp_unreach(r->udp, &f.remote, verdict, now_ns);
+        const struct udp_failure told = {
+            .kind = f.kind, .mtu_bytes = f.mtu_bytes, .from = f.from};
+
+        udp_failed(r->udp, &f.remote, &told, now_ns);
     }
 }
 

@@ -614,12 +614,52 @@ static void an_upstreams_refusal_reaches_the_client(void **state)
     assert_int_equal(get_be16(m.data + q.header_bytes), 1000);
     assert_int_equal(get_be16(m.data + q.header_bytes + 2), 2000);
 
-    udp_too_big(u6, &remote6, 1400, rig.now_ns);
+    udp_failed(u6, &remote6, &(struct udp_failure){.kind = ICMP_TOO_BIG, .mtu_bytes = 1400}, rig.now_ns);
     m = rig_out_icmp(&rig);
     assert_int_equal(m.kind, ICMP_TOO_BIG);
     assert_int_equal(m.mtu_bytes, 1400);
     udp_unreach(u, &remote, ADIT_DROP, rig.now_ns);
     udp_unreach(u, &remote6, ADIT_RESET, rig.now_ns);
+    rig_silent(&rig);
+}
+
+static void what_a_router_says_comes_from_the_router(void **state)
+{
+    struct udp *u = open_mapping(CLIENT, REMOTE), *u6 = open_mapping(CLIENT6, REMOTE6);
+    struct udp_failure f = {.kind = ICMP_TTL_EXCEEDED, .from = addr("9.8.7.6")};
+    adit_addr remote = addr(REMOTE), remote6 = addr(REMOTE6);
+    struct icmp_message m;
+    struct ip_header q;
+
+    (void)state;
+    udp_failed(u, &remote, &f, rig.now_ns);
+    m = rig_out_icmp(&rig);
+    assert_int_equal(m.kind, ICMP_TTL_EXCEEDED);
+    assert_addr(rig.out[0].ip.src, "9.8.7.6");
+    assert_addr(rig.out[0].ip.dst, "10.0.0.2");
+    assert_int_equal(ip_parse_quoted(&q, m.data, m.data_bytes), DROP_NONE);
+    assert_addr(q.dst, "1.2.3.4");
+    assert_int_equal(q.ttl, 1);
+    assert_int_equal(get_be16(m.data + q.header_bytes + 2), 2000);
+
+    f = (struct udp_failure){.kind = ICMP_UNREACH_HOST, .from = addr("2001:db8::ff")};
+    udp_failed(u6, &remote6, &f, rig.now_ns);
+    assert_int_equal(rig_out_icmp(&rig).kind, ICMP_UNREACH_HOST);
+    assert_addr(rig.out[1].ip.src, "2001:db8::ff");
+
+    /* Nothing comes from loopback, nor from the other family; what no client would understand is not told. */
+    f = (struct udp_failure){.kind = ICMP_TTL_EXCEEDED, .from = addr("127.0.0.1")};
+    udp_failed(u, &remote, &f, rig.now_ns);
+    (void)rig_out_icmp(&rig);
+    assert_addr(rig.out[2].ip.src, "1.2.3.4");
+    f.from = addr("2001:db8::ff");
+    udp_failed(u, &remote, &f, rig.now_ns);
+    (void)rig_out_icmp(&rig);
+    assert_addr(rig.out[3].ip.src, "1.2.3.4");
+    f.kind = ICMP_REASSEMBLY_EXCEEDED;
+    udp_failed(u, &remote, &f, rig.now_ns);
+    f.kind = ICMP_OTHER;
+    udp_failed(u, &remote, &f, rig.now_ns);
     rig_silent(&rig);
 }
 
@@ -788,6 +828,7 @@ int main(void)
         T(any_remote_may_send_unless_filtered),
         T(an_alias_is_translated_both_ways),
         T(an_upstreams_refusal_reaches_the_client),
+        T(what_a_router_says_comes_from_the_router),
         T(a_remote_that_the_client_refuses_leaves_the_mapping_and_the_last_one_closes_it),
         T(an_unreplied_mapping_ends_after_its_time),
         T(a_replied_mapping_lives_longer),
