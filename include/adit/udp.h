@@ -15,6 +15,8 @@ typedef struct adit_dgram {
     size_t len;          /* of all of the train */
     uint16_t gso_bytes;
     uint8_t tos, ttl;    /* traffic class; hop limit. Sent with ttl 0: the default */
+    uint8_t dont_fragment; /* received: it must leave whole or not at all (IPv4: DF; IPv6: it came whole); sent: ignored */
+    uint8_t reserved[3];
 } adit_dgram;
 
 typedef struct adit_udp_ops {

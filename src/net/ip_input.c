@@ -86,6 +86,7 @@ static enum drop ip_input_fragment(struct net *net, const struct ip_header *frag
     if (why != DROP_NONE || !whole.buf)
         return why;
     why = ip_parse(&h, whole.data, whole.len_bytes, true);
+    h.dont_fragment = false; /* its sender did */
     /* A fragment header behind a fragment header: nobody honest sends it. */
     if (why == DROP_NONE && ip_is_fragment(&h))
         why = DROP_IP_EXTENSION;

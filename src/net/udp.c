@@ -370,6 +370,7 @@ static enum drop udp_queue(const struct udp_remote *r, const struct ip_header *i
     g->gso_bytes = h->data_bytes > p->gso_bytes ? p->gso_bytes : 0;
     g->tos = ip->tos;
     g->ttl = ip->ttl;
+    g->dont_fragment = ip->dont_fragment;
     list_push_back(&u->queue, &g->node);
     u->queued_count++;
     u->queued_bytes += g->len_bytes;
@@ -477,6 +478,7 @@ int udp_recv(struct udp *u, adit_dgram *d, int n)
             .gso_bytes = g->gso_bytes,
             .tos = g->tos,
             .ttl = g->ttl,
+            .dont_fragment = g->dont_fragment,
         };
         u->queued_count--;
         u->queued_bytes -= g->len_bytes;

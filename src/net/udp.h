@@ -56,6 +56,7 @@ struct udp_datagram {
     uint32_t len_bytes;
     uint16_t gso_bytes;
     uint8_t tos, ttl;
+    bool dont_fragment;
 };
 
 /* What became of a datagram on its way to a remote. */

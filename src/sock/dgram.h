@@ -9,6 +9,7 @@ struct dgram_socket {
     adit_socket fd;
     uint32_t segment_bytes_max; /* larger datagrams do not go as trains; 0: none does */
     uint8_t family;
+    bool dont_fragment; /* as the socket is set now */
 };
 
 enum { DGRAM_SEND_MAX = 64, DGRAM_RECEIVE_MAX = 16 };

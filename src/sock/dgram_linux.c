@@ -12,9 +12,16 @@
  * (EIO): what was refused is sent datagram by datagram, which are fragmented where they must be, and the socket remembers
  * what not to try again.
  *
- * DF is not set (IP_PMTUDISC_DONT): a tunnel's client cannot learn the path's MTU from us in all cases, so a datagram
- * that is too large for a path is fragmented rather than lost. TTL and TOS are the client's, by control messages, where
- * they differ from the system's default; TOS comes back the other way, since ECN needs it. */
+ * DF is the client's, whose path MTU discovery (RFC 1191, 8201, 8899) depends on it. What was sent with DF goes with
+ * IP_PMTUDISC_PROBE: whole and with DF, or not at all, whatever this host believes of the path, so that the client may probe;
+ * a datagram that the interface does not take fails with EMSGSIZE, one that a router does not take comes back as ICMP. All
+ * else goes with IP_PMTUDISC_DONT and is fragmented where it must be. IPv4 has no control message for this, so the
+ * socket is switched between messages that differ; a client rarely mixes them. Beyond DGRAM_WHOLE_PACKET_MAX DF means nothing:
+ * a system sets it on whatever fits its interface, the tunnel's MTU may be far beyond that of any link behind it, and who
+ * sends a long datagram once should not find out by losing it.
+ *
+ * TTL and TOS are the client's too, by control messages, where they differ from the system's default; TOS comes back the
+ * other way, since ECN needs it. */
 #include "sock/dgram.h"
 #include <assert.h>
 #include <errno.h>
@@ -40,6 +47,7 @@ enum {
     DGRAM_BUFFER_BYTES = 64 * 1024,
     DGRAM_SOCKET_BYTES = 4 * 1024 * 1024, /* wished for; the system's limits decide */
     DGRAM_TTL_DEFAULT = 64,
+    DGRAM_WHOLE_PACKET_MAX = 1500, /* the largest packet whose DF is kept: Ethernet's */
 };
 
 /* Where in the datagrams a message begins: a train may be cut into several. */
@@ -58,6 +66,7 @@ struct dgram_out {
     struct dgram_control controls[DGRAM_SEND_MAX];
     struct dgram_place places[DGRAM_SEND_MAX + 1]; /* beginnings; the last: the plan's end */
     uint16_t segments[DGRAM_SEND_MAX];             /* UDP_SEGMENT; 0: none */
+    bool dont_fragment[DGRAM_SEND_MAX];
     struct iovec iov[DGRAM_IOV_MAX];
     int msgs_count, iov_count;
 };
@@ -69,23 +78,34 @@ struct dgram_in {
     struct dgram_control controls[DGRAM_RECEIVE_MAX];
     struct iovec iov[DGRAM_RECEIVE_MAX];
 };
+static_assert(IP_PMTUDISC_PROBE == IPV6_PMTUDISC_PROBE && IP_PMTUDISC_DONT == IPV6_PMTUDISC_DONT,
+              "both families discover by the same numbers");
 static_assert(sizeof(struct dgram_in) <= LOOP_SCRATCH_BYTES, "the scratch memory holds a batch");
 static_assert(sizeof(struct dgram_out) <= LOOP_SCRATCH_BYTES, "the scratch memory holds a batch");
 static_assert(3 * CMSG_SPACE(sizeof(int)) <= DGRAM_CONTROL_BYTES, "segment, TOS and TTL fit");
+
+static void dgram_set_fragmenting(struct dgram_socket *s, bool dont_fragment)
+{
+    int discover = dont_fragment ? IP_PMTUDISC_PROBE : IP_PMTUDISC_DONT;
+
+    if (s->family == 4)
+        (void)setsockopt(s->fd, IPPROTO_IP, IP_MTU_DISCOVER, &discover, sizeof(discover));
+    else
+        (void)setsockopt(s->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &discover, sizeof(discover));
+    s->dont_fragment = dont_fragment;
+}
 
 void dgram_init(struct dgram_socket *s, adit_socket fd, int family)
 {
     int level = family == 4 ? IPPROTO_IP : IPPROTO_IPV6;
     int on = 1, size = DGRAM_SOCKET_BYTES;
-    int discover = family == 4 ? IP_PMTUDISC_DONT : IPV6_PMTUDISC_DONT;
 
     *s = (struct dgram_socket){
         .fd = fd, .segment_bytes_max = UINT16_MAX, .family = (uint8_t)family};
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     (void)setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on));
-    (void)setsockopt(fd, level, family == 4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER, &discover,
-                     sizeof(discover));
+    dgram_set_fragmenting(s, false);
     (void)setsockopt(fd, level, family == 4 ? IP_RECVTOS : IPV6_RECVTCLASS, &on, sizeof(on));
     (void)sock_want_failures(fd, family);
 }
@@ -124,10 +144,19 @@ static bool dgram_is_train(const adit_dgram *d)
     return d->gso_bytes > 0 && d->len > d->gso_bytes;
 }
 
+static bool dgram_stays_whole(const struct dgram_socket *s, const adit_dgram *d)
+{
+    size_t headers = (s->family == 4 ? 20 : 40) + 8;
+    size_t len = dgram_is_train(d) ? d->gso_bytes : d->len;
+
+    return d->dont_fragment && headers + len <= DGRAM_WHOLE_PACKET_MAX;
+}
+
 static bool dgram_may_follow(const adit_dgram *a, const adit_dgram *b)
 {
     return !dgram_is_train(b) && b->len > 0 && b->len <= a->len && a->tos == b->tos &&
-           a->ttl == b->ttl && memcmp(&a->remote, &b->remote, sizeof(a->remote)) == 0;
+           a->ttl == b->ttl && a->dont_fragment == b->dont_fragment &&
+           memcmp(&a->remote, &b->remote, sizeof(a->remote)) == 0;
 }
 
 /* Adds the datagrams from *p on that go with one message; returns its segment size, 0 for a lone datagram. */
@@ -187,6 +216,7 @@ static void dgram_plan(const struct dgram_socket *s, struct dgram_out *o, const 
         struct msghdr *m = &o->msgs[i].msg_hdr;
 
         o->places[i] = p;
+        o->dont_fragment[i] = dgram_stays_whole(s, begin);
         o->segments[i] =
             dgram_is_train(begin) ? dgram_cut(s, o, begin, &p) : dgram_gather(s, o, d, n, &p);
         (void)adit_addr_to_sockaddr(&begin->remote, &o->names[i], &name_bytes);
@@ -209,6 +239,18 @@ static bool dgram_learn(struct dgram_socket *s, uint16_t segment, int os)
     return true;
 }
 
+/* Sends planned messages from `first` on that want the socket set alike. How many went, or -1 with errno. */
+static int dgram_send_alike(struct dgram_socket *s, struct dgram_out *o, int first)
+{
+    int end = first + 1;
+
+    while (end < o->msgs_count && o->dont_fragment[end] == o->dont_fragment[first])
+        end++;
+    if (s->dont_fragment != o->dont_fragment[first])
+        dgram_set_fragmenting(s, o->dont_fragment[first]);
+    return sendmmsg(s->fd, o->msgs + first, (unsigned)(end - first), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 int dgram_send(struct dgram_socket *s, void *scratch, const adit_dgram *d, int n, int *os)
 {
     struct dgram_out *o = scratch;
@@ -218,8 +260,7 @@ int dgram_send(struct dgram_socket *s, void *scratch, const adit_dgram *d, int n
     while (p.at < n) {
         dgram_plan(s, o, d, n, p);
         for (sent = 0; sent < o->msgs_count; sent += count) {
-            count = sendmmsg(s->fd, o->msgs + sent, (unsigned)(o->msgs_count - sent),
-                             MSG_NOSIGNAL | MSG_DONTWAIT);
+            count = dgram_send_alike(s, o, sent);
             if (count < 0 && errno == EINTR)
                 count = 0;
             if (count < 0)

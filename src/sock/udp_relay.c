@@ -63,7 +63,9 @@ static void udp_relay_refuse(struct udp_relay *r, const adit_addr *remote, int c
         udp_unreach(r->udp, remote, verdict, loop_now_ns(r->loop));
 }
 
-static void udp_side_tell_failures(struct udp_side *side)
+/* refused: NULL, or where the datagram went that this host has just refused for its size. What it says of that names no
+ * port (IPv4), and is queued at each try. */
+static void udp_side_tell_failures(struct udp_side *side, const adit_addr *refused)
 {
     struct udp_relay *r = side->relay;
     uint64_t now_ns = loop_now_ns(r->loop);
@@ -73,8 +75,12 @@ static void udp_side_tell_failures(struct udp_side *side)
     for (i = 0; i < UDP_RELAY_FAILURES_MAX && sock_next_failure(side->socket.fd, &f); i++) {
         const struct udp_failure told = {
             .kind = f.kind, .mtu_bytes = f.mtu_bytes, .from = f.from};
+        bool is_own_mtu = f.kind == ICMP_TOO_BIG && f.from.family == 0;
 
-        udp_failed(r->udp, &f.remote, &told, now_ns);
+        if (!is_own_mtu)
+            udp_failed(r->udp, &f.remote, &told, now_ns);
+        else if (refused)
+            udp_failed(r->udp, refused, &told, now_ns);
     }
 }
 
@@ -103,7 +109,7 @@ static void udp_side_ready(struct watch *w, unsigned events)
     struct udp_side *side = LIST_ENTRY(w, struct udp_side, watch);
 
     if (events & WATCH_HANGUP)
-        udp_side_tell_failures(side);
+        udp_side_tell_failures(side, NULL);
     udp_side_receive(side);
 }
 
@@ -154,9 +160,11 @@ static void udp_side_send(struct udp_side *side, void *scratch, const adit_dgram
         }
         if (repeated != at) {
             repeated = at;
-            udp_side_tell_failures(side);
+            udp_side_tell_failures(side, NULL);
             continue;
         }
+        if (os == EMSGSIZE)
+            udp_side_tell_failures(side, &d[at].remote);
         udp_relay_refuse(side->relay, &d[at].remote, error_from_errno(os));
         at++;
     }

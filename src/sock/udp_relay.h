@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* udp_relay: a UDP mapping to its real destinations: one unconnected socket for each family, opened on first use.
  *
- *   up:   udp_recv -> sendmmsg, a train as one UDP_SEGMENT send; TTL and TOS carried over
+ *   up:   udp_recv -> sendmmsg, a train as one UDP_SEGMENT send; TTL, TOS and DF carried over
  *   down: recvmmsg with UDP_GRO -> udp_send as a train
  *
  * Errors of the socket (IP_RECVERR: refused, unreachable, too big) go back to the client as ICMP about the remote

@@ -316,6 +316,7 @@ static enum drop ip6_parse(struct ip_header *h, const uint8_t *data, size_t len_
     h->proto = data[IP6_NEXT_AT];
     h->proto_at = IP6_NEXT_AT;
     h->ttl = data[7];
+    h->dont_fragment = true;
 
     if (ip_is_mapped4(h->src))
         return DROP_IP_MARTIAN_SRC;

@@ -32,7 +32,7 @@ struct ip_header {
     uint32_t fragment_id;
     uint16_t fragment_offset_bytes;
     bool more_fragments;
-    bool dont_fragment; /* v4 only */
+    bool dont_fragment; /* v4: the flag; v6: parsed always, for no router fragments it; emitted: v4 only */
 };
 
 static inline bool ip_is_fragment(const struct ip_header *h)

@@ -94,6 +94,23 @@ static void fragments_in_order_become_a_datagram(void **state)
     assert_int_equal(net_next_ns(&rig.net) > rig.now_ns + 20 * RIG_SECOND_NS, true);
 }
 
+static void what_came_in_fragments_may_leave_in_fragments(void **state)
+{
+    struct udp *u;
+    adit_dgram d;
+
+    (void)state;
+    for (int is6 = 0; is6 <= 1; is6++) {
+        make_whole(whole, is6, 64);
+        assert_int_equal(fragment(is6, 1, 0, 32, MORE), DROP_NONE);
+        assert_int_equal(fragment(is6, 1, 32, 32, LAST), DROP_NONE);
+        u = rig_ready_udp(&rig);
+        assert_int_equal(udp_recv(u, &d, 1), 1);
+        assert_int_equal(d.dont_fragment, 0);
+        udp_release(u, 1);
+    }
+}
+
 static void the_largest_datagram_at_the_smallest_mtu_is_put_together(void **state)
 {
     (void)state;
@@ -479,6 +496,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
     const struct CMUnitTest tests[] = {
         T(fragments_in_order_become_a_datagram),
+        T(what_came_in_fragments_may_leave_in_fragments),
         T(the_largest_datagram_at_the_smallest_mtu_is_put_together),
         T(headers_in_front_of_the_fragment_header_stay),
         T(ipv4_options_of_the_first_fragment_stay),

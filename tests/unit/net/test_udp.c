@@ -99,6 +99,27 @@ static void one_client_port_is_one_mapping_whatever_the_remote(void **state)
     assert_int_equal(rig.net.stats.udp_open, 2);
 }
 
+static void what_must_not_be_fragmented_says_so(void **state)
+{
+    struct udp *u = open_mapping(CLIENT, REMOTE), *u6 = open_mapping(CLIENT6, REMOTE6);
+    uint8_t p[200];
+    uint32_t n = make_udp(p, CLIENT, REMOTE, "hello", 5);
+    adit_dgram d;
+
+    (void)state;
+    assert_int_equal(rig_input(&rig, p, n), DROP_NONE);
+    assert_int_equal(udp_recv(u, &d, 1), 1);
+    assert_int_equal(d.dont_fragment, 0);
+    p[6] |= 0x40;
+    mend_ip4(p);
+    assert_int_equal(rig_input(&rig, p, n), DROP_NONE);
+    assert_int_equal(udp_recv(u, &d, 1), 1);
+    assert_int_equal(d.dont_fragment, 1);
+    assert_int_equal(rig_udp(&rig, CLIENT6, REMOTE6, "hello", 5), DROP_NONE); /* no router would */
+    assert_int_equal(udp_recv(u6, &d, 1), 1);
+    assert_int_equal(d.dont_fragment, 1);
+}
+
 static void views_live_until_they_are_released(void **state)
 {
     struct udp *u = open_mapping(CLIENT, REMOTE);
@@ -802,6 +823,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_datagram_makes_a_mapping_and_waits_for_its_handler),
         T(one_client_port_is_one_mapping_whatever_the_remote),
+        T(what_must_not_be_fragmented_says_so),
         T(views_live_until_they_are_released),
         T(a_reference_is_kept_while_the_handler_keeps_up_and_a_copy_when_not),
         T(an_empty_datagram_is_one),

@@ -28,6 +28,7 @@ static struct mapping {
     int unreached, verdict, dropped;
     int send_room; /* how many messages the socket takes before it is full */
     int messages;  /* sent */
+    int discover[DGRAMS_MAX]; /* of the messages: IP_MTU_DISCOVER as it was then */
     adit_addr unreached_remote;
     int failures; /* what the socket heard */
     struct udp_failure failure;
@@ -109,6 +110,12 @@ int sendmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags)
     if (mapping->send_room == 0) {
         errno = EAGAIN;
         return -1;
+    }
+    for (unsigned i = 0; i < count && mapping->messages + (int)i < DGRAMS_MAX; i++) {
+        socklen_t len = sizeof(int);
+
+        getsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &mapping->discover[mapping->messages + (int)i],
+                   &len);
     }
     count = count < (unsigned)mapping->send_room ? count : (unsigned)mapping->send_room;
     sent = (int)syscall(SYS_sendmmsg, fd, msgs, count, flags);
@@ -488,7 +495,57 @@ static void ttl_and_tos_are_the_clients(void **state)
     rig_close(&r);
 }
 
+static void what_came_with_df_leaves_with_df_and_nothing_else_does(void **state)
+{
+    static const uint8_t with_df[] = {0, 1, 1, 0, 1};
+    struct udp_rig r;
+
+    (void)state;
+    rig_open(&r);
+    for (int i = 0; i < 5; i++)
+        client_queues(&r.a->at, 100, 0)->dont_fragment = with_df[i];
+    udp_relay_ready(r.relay);
+    server_read(r.a);
+    assert_int_equal(r.a->count, 5);
+    assert_int_equal(mapping->messages, 4); /* both of the middle go together */
+    assert_int_equal(mapping->discover[0], IP_PMTUDISC_DONT);
+    assert_int_equal(mapping->discover[1], IP_PMTUDISC_PROBE);
+    assert_int_equal(mapping->discover[2], IP_PMTUDISC_DONT);
+    assert_int_equal(mapping->discover[3], IP_PMTUDISC_PROBE);
+    rig_close(&r);
+}
+
 /* ---------------------------------------------------------------------------------------- failures -- */
+
+static void what_is_too_large_to_leave_whole_is_told_once_with_the_mtu(void **state)
+{
+    struct udp_rig r;
+    int mtu = 1280;
+
+    (void)state;
+    rig_open(&r);
+    client_queues(&r.b->at, 1, 0);
+    udp_relay_ready(r.relay);
+    setsockopt(r.last_socket, IPPROTO_IPV6, IPV6_MTU, &mtu, sizeof(mtu));
+    client_queues(&r.b->at, 1400, 0); /* without DF: in fragments */
+    client_queues(&r.b->at, 1200, 0)->dont_fragment = 1;
+    client_queues(&r.b->at, 3 * 1400, 1400)->dont_fragment = 1;
+    client_queues(&r.b->at, 1200, 0)->dont_fragment = 1;
+    client_queues(&r.b->at, 1453, 0)->dont_fragment = 1; /* no link's size: only the tunnel's MTU let it be whole */
+    udp_relay_ready(r.relay);
+    rig_for_ms(r.loop, 5);
+    server_read(r.b);
+    assert_int_equal(r.b->count, 5);
+    assert_int_equal(r.b->lens[1], 1400);
+    assert_int_equal(r.b->lens[3], 1200);
+    assert_int_equal(mapping->dropped, 1); /* the train, as one */
+    assert_int_equal(mapping->failures, 1);
+    assert_int_equal(mapping->failure.kind, ICMP_TOO_BIG);
+    assert_int_equal(mapping->failure.mtu_bytes, 1280);
+    assert_memory_equal(&mapping->failed_remote, &r.b->at, sizeof(adit_addr));
+    assert_int_equal(mapping->unreached, 0);
+    rig_close(&r);
+}
 
 static void a_closed_port_is_told_when_the_client_sends_no_more(void **state)
 {
@@ -613,6 +670,8 @@ int main(void)
         cmocka_unit_test(a_train_that_comes_back_stays_one),
         cmocka_unit_test(the_largest_datagram_passes),
         cmocka_unit_test(ttl_and_tos_are_the_clients),
+        cmocka_unit_test(what_came_with_df_leaves_with_df_and_nothing_else_does),
+        cmocka_unit_test(what_is_too_large_to_leave_whole_is_told_once_with_the_mtu),
         cmocka_unit_test(a_closed_port_is_told_when_the_client_sends_no_more),
         cmocka_unit_test(a_closed_port_is_told_and_costs_no_other_datagram),
         cmocka_unit_test(a_datagram_that_may_not_be_sent_is_told_and_the_others_go_on),
