@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/* test_tcp_recovery: how losses are found and repaired (RFC 8985, 5681, 6582, 3042, 6298, 9937). The path's round trip is 20 ms,
+ * the segments are of 1460 octets; what is written at once leaves as one super-segment. */
+#include "tcp_rig.h"
+
+enum { MSS = 1460, MS = 1000000 };
+
+/* Established, with a known round-trip time. Returns our first sequence number. */
+static uint32_t open_flow(struct tcp_rig *r)
+{
+    rig_init(r);
+    rig_enter(r, TCP_ESTABLISHED);
+    r->t->srtt_us = r->t->min_rtt_us = 20000;
+    r->t->rttvar_us = 5000;
+    return rig_ours(r);
+}
+
+static uint32_t send_segments(struct tcp_rig *r, uint32_t count)
+{
+    uint32_t seq = r->t->snd_nxt;
+
+    rig_write(r, (size_t)count * MSS);
+    rig_out(r, TCP_ACK, seq, r->snd, count * MSS);
+    rig_silent(r);
+    return seq;
+}
+
+static void ack_with_sack(struct tcp_rig *r, uint32_t ack, uint32_t from, uint32_t to)
+{
+    struct tcp_segment s = {.src_port = 40000, .dst_port = 80, .seq = r->snd, .ack = ack, .flags = TCP_ACK,
+                            .wnd = r->wnd, .sacks_count = 1, .sacks = {{.from = from, .to = to}}};
+
+    assert_int_equal(rig_in_segment(r, s, "", 0), DROP_NONE);
+}
+
+static void ack(struct tcp_rig *r, uint32_t number)
+{
+    assert_int_equal(rig_in(r, TCP_ACK, r->snd, number, 0), DROP_NONE);
+}
+
+static void sack_brings_the_lost_segment_again_before_the_timeout(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 5);
+    rig_sleep(&r, 20 * MS);
+    ack_with_sack(&r, una, una + MSS, una + 5 * MSS);
+    rig_out(&r, TCP_ACK, una, r.snd, MSS);
+    rig_silent(&r);
+    assert_int_equal(r.t->recovery, TCP_RECOVERY);
+    assert_int_equal(r.net.stats.tcp_timeouts, 0);
+    rig_deinit(&r);
+}
+
+static void duplicate_acks_without_sack_send_two_new_segments_then_the_lost_one(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    r.t->sack_on = false;
+    rig_write(&r, 12 * MSS);
+    rig_out(&r, TCP_ACK, una, r.snd, 10 * MSS);
+    rig_sleep(&r, 20 * MS);
+    ack(&r, una);
+    rig_out(&r, TCP_ACK, una + 10 * MSS, r.snd, MSS);
+    ack(&r, una);
+    rig_out(&r, TCP_ACK, una + 11 * MSS, r.snd, MSS);
+    ack(&r, una);
+    rig_out(&r, TCP_ACK, una, r.snd, MSS);
+    rig_silent(&r);
+    rig_deinit(&r);
+}
+
+static void a_partial_ack_without_sack_sends_the_next_hole(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    r.t->sack_on = false;
+    send_segments(&r, 6);
+    rig_sleep(&r, 20 * MS);
+    for (int i = 0; i < 3; i++)
+        ack(&r, una);
+    rig_out(&r, TCP_ACK, una, r.snd, MSS);
+    ack(&r, una + 3 * MSS);
+    rig_out(&r, TCP_ACK, una + 3 * MSS, r.snd, MSS);
+    rig_silent(&r);
+    rig_deinit(&r);
+}
+
+static void a_retransmission_that_is_lost_is_found_without_a_timeout(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 5);
+    rig_sleep(&r, 20 * MS);
+    ack_with_sack(&r, una, una + MSS, una + 5 * MSS);
+    rig_out(&r, TCP_ACK, una, r.snd, MSS);
+    rig_sleep(&r, 1 * MS);
+    send_segments(&r, 1);
+    rig_sleep(&r, 20 * MS);
+    ack_with_sack(&r, una, una + MSS, una + 6 * MSS);
+    rig_out(&r, TCP_ACK, una, r.snd, MSS);
+    assert_int_equal(r.net.stats.tcp_timeouts, 0);
+    rig_deinit(&r);
+}
+
+static void reordering_within_a_quarter_of_the_round_trip_is_no_loss(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 2);
+    rig_sleep(&r, 20 * MS);
+    ack_with_sack(&r, una, una + MSS, una + 2 * MSS);
+    rig_sleep(&r, 4 * MS);
+    rig_silent(&r);
+    ack(&r, una + 2 * MSS);
+    rig_sleep(&r, 500 * MS);
+    rig_silent(&r);
+    assert_int_equal(r.t->retransmits, 0);
+    rig_deinit(&r);
+}
+
+static void a_hole_older_than_the_reordering_window_is_lost(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 2);
+    rig_sleep(&r, 20 * MS);
+    ack_with_sack(&r, una, una + MSS, una + 2 * MSS);
+    rig_sleep(&r, 7 * MS);
+    rig_out(&r, TCP_ACK, una, r.snd, MSS);
+    assert_int_equal(r.net.stats.tcp_timeouts, 0);
+    rig_deinit(&r);
+}
+
+static void the_last_segment_is_sent_again_after_two_round_trips_of_silence(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 3);
+    rig_sleep(&r, 39 * MS);
+    rig_silent(&r);
+    rig_sleep(&r, 3 * MS);
+    rig_out(&r, TCP_ACK, una + 2 * MSS, r.snd, MSS);
+    rig_sleep(&r, 100 * MS);
+    rig_silent(&r); /* one probe only */
+    rig_deinit(&r);
+}
+
+static void the_timeout_doubles_and_the_flow_ends_after_fifteen(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    r.t->sack_on = false;
+    send_segments(&r, 1);
+    for (uint64_t rto_ms = 200; rto_ms <= 1600; rto_ms *= 2) {
+        rig_sleep(&r, (rto_ms - 10) * MS);
+        rig_silent(&r);
+        rig_sleep(&r, 10 * MS);
+        rig_out(&r, TCP_ACK, una, r.snd, MSS);
+    }
+    rig_sleep(&r, 1200000ull * MS);
+    for (int i = 4; i < TCP_RETRIES; i++)
+        rig_out(&r, TCP_ACK, una, r.snd, MSS);
+    rig_out(&r, TCP_RST | TCP_ACK, una + MSS, r.snd, 0);
+    rig_silent(&r);
+    assert_int_equal(r.t->state, TCP_CLOSED);
+    assert_int_equal(r.t->why, ADIT_ETIMEDOUT);
+    rig_deinit(&r);
+}
+
+static void what_was_repeated_is_not_timed(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    r.t->sack_on = false;
+    send_segments(&r, 1);
+    rig_sleep(&r, 250 * MS);
+    rig_out(&r, TCP_ACK, una, r.snd, MSS);
+    ack(&r, una + MSS);
+    assert_int_equal(r.t->srtt_us, 20000);
+    send_segments(&r, 1);
+    rig_sleep(&r, 28 * MS);
+    ack(&r, una + 2 * MSS);
+    assert_int_equal(r.t->srtt_us, 21000);
+    rig_deinit(&r);
+}
+
+static void a_lost_syn_ack_is_repeated_after_a_second(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_SYN_RECEIVED);
+    rig_sleep(&r, 990 * MS);
+    rig_silent(&r);
+    rig_sleep(&r, 20 * MS);
+    rig_out(&r, TCP_SYN | TCP_ACK, r.t->iss, r.snd, 0);
+    rig_silent(&r);
+    rig_deinit(&r);
+}
+
+static void a_dsack_makes_the_reordering_window_larger(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 1);
+    rig_sleep(&r, 20 * MS);
+    ack_with_sack(&r, una + MSS, una, una + MSS);
+    assert_int_equal(r.t->reo_wnd_mult, 2);
+    send_segments(&r, 2);
+    rig_sleep(&r, 20 * MS);
+    ack_with_sack(&r, una + MSS, una + 2 * MSS, una + 3 * MSS);
+    rig_sleep(&r, 9 * MS); /* 5 ms before, 10 ms now */
+    rig_silent(&r);
+    rig_sleep(&r, 3 * MS);
+    rig_out(&r, TCP_ACK, una + MSS, r.snd, MSS);
+    rig_deinit(&r);
+}
+
+static void recovery_ends_with_no_more_than_ssthresh(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 10);
+    rig_sleep(&r, 20 * MS);
+    for (uint32_t i = 2; i <= 10; i++) {
+        ack_with_sack(&r, una, una + MSS, una + i * MSS);
+        rig_forget_output(&r);
+    }
+    assert_int_equal(r.t->recovery, TCP_RECOVERY);
+    assert_true(r.t->cc.cwnd_bytes <= r.t->cc.ssthresh_bytes);
+    ack(&r, una + 10 * MSS);
+    assert_int_equal(r.t->recovery, TCP_OPEN);
+    assert_int_equal(r.t->cc.cwnd_bytes, r.t->cc.ssthresh_bytes);
+    assert_int_equal(r.t->cc.ssthresh_bytes, 10 * MSS * 7 / 10);
+    rig_deinit(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sack_brings_the_lost_segment_again_before_the_timeout),
+        cmocka_unit_test(duplicate_acks_without_sack_send_two_new_segments_then_the_lost_one),
+        cmocka_unit_test(a_partial_ack_without_sack_sends_the_next_hole),
+        cmocka_unit_test(a_retransmission_that_is_lost_is_found_without_a_timeout),
+        cmocka_unit_test(reordering_within_a_quarter_of_the_round_trip_is_no_loss),
+        cmocka_unit_test(a_hole_older_than_the_reordering_window_is_lost),
+        cmocka_unit_test(the_last_segment_is_sent_again_after_two_round_trips_of_silence),
+        cmocka_unit_test(the_timeout_doubles_and_the_flow_ends_after_fifteen),
+        cmocka_unit_test(what_was_repeated_is_not_timed),
+        cmocka_unit_test(a_lost_syn_ack_is_repeated_after_a_second),
+        cmocka_unit_test(a_dsack_makes_the_reordering_window_larger),
+        cmocka_unit_test(recovery_ends_with_no_more_than_ssthresh),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
