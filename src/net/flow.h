@@ -35,6 +35,7 @@ struct client {
     uint32_t mappings;  /* UDP */
     uint32_t echoes;    /* ICMP */
     uint32_t datagrams_in_reassembly;
+    uint64_t udp_queued_bytes; /* what its datagrams that wait cost */
 };
 
 struct flow {

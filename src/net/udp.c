@@ -124,6 +124,28 @@ static struct udp *udp_open(struct net *net, const struct flow_key *key, uint32_
     return u;
 }
 
+static void queue_add(struct udp *u, struct udp_datagram *g)
+{
+    list_push_back(&u->queue, &g->node);
+    u->queued_count++;
+    u->queued_bytes += g->len_bytes;
+    u->flow.client->udp_queued_bytes += g->len_bytes + UDP_DATAGRAM_OVERHEAD;
+}
+
+/* NULL: it is empty. */
+static struct udp_datagram *queue_take(struct udp *u)
+{
+    struct list *node = list_pop_front(&u->queue);
+    struct udp_datagram *g = node ? LIST_ENTRY(node, struct udp_datagram, node) : NULL;
+
+    if (!g)
+        return NULL;
+    u->queued_count--;
+    u->queued_bytes -= g->len_bytes;
+    u->flow.client->udp_queued_bytes -= g->len_bytes + UDP_DATAGRAM_OVERHEAD;
+    return g;
+}
+
 static void datagram_free(struct net *net, struct udp_datagram *g)
 {
     list_remove(&g->node);
@@ -150,6 +172,7 @@ static void remote_free(struct udp *u, struct udp_remote *r)
 void udp_close(struct udp *u, int why)
 {
     struct net *net = u->net;
+    struct udp_datagram *g;
     struct list *node;
 
     if (u->is_closing)
@@ -158,8 +181,8 @@ void udp_close(struct udp *u, int why)
     u->closed_why = why;
     while ((node = list_first(&u->remotes)) != NULL)
         remote_free(u, LIST_ENTRY(node, struct udp_remote, node));
-    datagrams_clear(net, &u->queue);
-    u->queued_count = u->queued_bytes = 0;
+    while ((g = queue_take(u)) != NULL)
+        datagram_free(net, g);
     list_remove(&u->idle_node);
     u->flow.client->mappings--;
     flow_remove(net, &u->flow);
@@ -340,9 +363,22 @@ static bool handler_keeps_up(const struct udp *u, uint64_t now_ns)
 {
     struct list *oldest = list_first(&u->queue);
 
-    if (!u->flow.owner || memory_pressure(u->net->memory) > MEMORY_EASY)
+    if (!u->flow.owner)
         return false;
     return !oldest || LIST_ENTRY(oldest, struct udp_datagram, node)->arrived_ns == now_ns;
+}
+
+static bool queue_has_room(const struct udp *u, uint32_t len_bytes, bool keeps_up)
+{
+    const struct memory *m = u->net->memory;
+
+    if (keeps_up && memory_pressure(m) < MEMORY_HIGH)
+        return u->queued_count < UDP_QUEUE_DATAGRAMS_MAX &&
+               u->queued_bytes + len_bytes <= UDP_QUEUE_BYTES_MAX;
+    return u->queued_count < UDP_BACKLOG_DATAGRAMS_MAX &&
+           u->queued_bytes + len_bytes <= UDP_BACKLOG_BYTES_MAX &&
+           u->flow.client->udp_queued_bytes + len_bytes + UDP_DATAGRAM_OVERHEAD <=
+               m->budget_bytes / UDP_BACKLOG_CLIENT_PART;
 }
 
 static enum drop udp_queue(const struct udp_remote *r, const struct ip_header *ip,
@@ -351,15 +387,16 @@ static enum drop udp_queue(const struct udp_remote *r, const struct ip_header *i
     struct udp *u = r->udp;
     struct net *net = u->net;
     struct udp_datagram *g;
+    bool keeps_up = handler_keeps_up(u, now_ns);
 
-    if (u->queued_count >= UDP_QUEUE_DATAGRAMS_MAX ||
-        u->queued_bytes + h->data_bytes > UDP_QUEUE_BYTES_MAX)
+    if (!queue_has_room(u, h->data_bytes, keeps_up))
         return DROP_UDP_QUEUE_FULL;
+    keeps_up = keeps_up && memory_pressure(net->memory) == MEMORY_EASY;
     g = pool_get(&net->datagram_pool);
     if (!g)
         return DROP_NO_MEMORY;
     g->data = h->data;
-    g->buf = net_keep(net, p, &g->data, h->data_bytes, handler_keeps_up(u, now_ns));
+    g->buf = net_keep(net, p, &g->data, h->data_bytes, keeps_up);
     if (!g->buf) {
         pool_put(&net->datagram_pool, g);
         return DROP_NO_MEMORY;
@@ -371,9 +408,7 @@ static enum drop udp_queue(const struct udp_remote *r, const struct ip_header *i
     g->tos = ip->tos;
     g->ttl = ip->ttl;
     g->dont_fragment = ip->dont_fragment;
-    list_push_back(&u->queue, &g->node);
-    u->queued_count++;
-    u->queued_bytes += g->len_bytes;
+    queue_add(u, g);
     net_set_ready(net, &u->flow);
     return DROP_NONE;
 }
@@ -465,12 +500,10 @@ enum drop udp_icmp_error(struct net *net, const struct ip_header *quoted_ip, con
 
 int udp_recv(struct udp *u, adit_dgram *d, int n)
 {
+    struct udp_datagram *g;
     int got = 0;
-    struct list *node;
 
-    while (got < n && (node = list_pop_front(&u->queue)) != NULL) {
-        struct udp_datagram *g = LIST_ENTRY(node, struct udp_datagram, node);
-
+    while (got < n && (g = queue_take(u)) != NULL) {
         d[got++] = (adit_dgram){
             .remote = g->remote,
             .data = (uint8_t *)g->data,
@@ -480,8 +513,6 @@ int udp_recv(struct udp *u, adit_dgram *d, int n)
             .ttl = g->ttl,
             .dont_fragment = g->dont_fragment,
         };
-        u->queued_count--;
-        u->queued_bytes -= g->len_bytes;
         list_push_back(&u->shown, &g->node);
     }
     return got;

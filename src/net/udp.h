@@ -3,7 +3,7 @@
  *
  * One struct udp per client address and port; a struct udp_remote for each remote that it has talked to, with prepare()'s
  * verdict. Datagrams (or whole trains) wait in a short queue of references to the packets' buffers until the handler
- * takes them in the same turn. Replies may come from any remote (endpoint-independent filtering) or only from addresses,
+ * takes them in the same turn; for a handler that does not, few are kept. Replies may come from any remote (endpoint-independent filtering) or only from addresses,
  * or addresses and ports, that the client has sent to. Idle mappings end by timer: unreplied, replied, or DNS (only port 53,
  * short once every query has an answer). */
 #pragma once
@@ -27,6 +27,14 @@ enum {
     UDP_TRAIN_BYTES_MAX = 65535 - IP6_HEADER_BYTES - UDP_HEADER_BYTES,
 };
 #define UDP_QUEUE_BYTES_MAX (4u * 1024 * 1024)
+/* What waits for a handler that does not take it in the turn in which it comes; and all such of a client cost at most this
+ * part of the memory budget, each counted with its buffer's and its own overhead. */
+enum {
+    UDP_BACKLOG_DATAGRAMS_MAX = 64,
+    UDP_BACKLOG_BYTES_MAX = 64 * 1024,
+    UDP_BACKLOG_CLIENT_PART = 16,
+    UDP_DATAGRAM_OVERHEAD = 512,
+};
 
 /* A mapping at its limit of remotes forgets the one least recently used, but none that was used this recently: nobody is
  * asked about more than UDP_REMOTES_MAX new remotes of a mapping in that time. */

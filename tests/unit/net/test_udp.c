@@ -233,16 +233,56 @@ static void a_train_is_queued_whole(void **state)
 static void a_handler_that_does_not_receive_fills_its_queue(void **state)
 {
     static uint8_t data[60000];
+    struct udp *u;
+
+    (void)state;
+    for (int i = 0; i < UDP_BACKLOG_DATAGRAMS_MAX; i++)
+        assert_int_equal(rig_udp(&rig, CLIENT, REMOTE, "x", 1), DROP_NONE);
+    assert_int_equal(rig_udp(&rig, CLIENT, REMOTE, "x", 1), DROP_UDP_QUEUE_FULL);
+    assert_int_equal(rig_udp(&rig, "10.0.0.3:1000", REMOTE, data, sizeof(data)), DROP_NONE);
+    assert_int_equal(rig_udp(&rig, "10.0.0.3:1000", REMOTE, data, sizeof(data)), DROP_UDP_QUEUE_FULL);
+    u = rig_ready_udp(&rig);
+    rig_owns(u);
+    rig.now_ns++; /* who knows of it and leaves it is no better */
+    assert_int_equal(rig_udp(&rig, CLIENT, REMOTE, "x", 1), DROP_UDP_QUEUE_FULL);
+    assert_int_equal(rig_drops(&rig, DROP_UDP_QUEUE_FULL), 3);
+}
+
+static void a_handler_that_keeps_up_gets_a_turns_worth(void **state)
+{
+    static uint8_t data[60000];
+    struct udp *u = open_mapping(CLIENT, REMOTE);
+    adit_dgram d;
     uint32_t taken = 0;
 
     (void)state;
-    for (int i = 0; i < UDP_QUEUE_DATAGRAMS_MAX; i++)
-        assert_int_equal(rig_udp(&rig, CLIENT, REMOTE, "x", 1), DROP_NONE);
-    assert_int_equal(rig_udp(&rig, CLIENT, REMOTE, "x", 1), DROP_UDP_QUEUE_FULL);
-    while (rig_udp(&rig, "10.0.0.3:1000", REMOTE, data, sizeof(data)) == DROP_NONE)
+    while (rig_udp(&rig, CLIENT, REMOTE, data, sizeof(data)) == DROP_NONE)
         taken++;
     assert_int_equal(taken, UDP_QUEUE_BYTES_MAX / sizeof(data));
-    assert_int_equal(rig_drops(&rig, DROP_UDP_QUEUE_FULL), 2);
+    rig.now_ns++; /* and once it does not, no more is kept for it */
+    while (u->queued_bytes > UDP_BACKLOG_BYTES_MAX) {
+        assert_int_equal(rig_udp(&rig, CLIENT, REMOTE, "x", 1), DROP_UDP_QUEUE_FULL);
+        assert_int_equal(udp_recv(u, &d, 1), 1);
+        udp_release(u, 1);
+    }
+    assert_int_equal(rig_udp(&rig, CLIENT, REMOTE, "x", 1), DROP_NONE);
+}
+
+static void what_waits_of_one_client_costs_a_part_of_the_budget_at_most(void **state)
+{
+    static uint8_t data[40000];
+    char client[32];
+
+    (void)state;
+    rig.memory.budget_bytes = 3u << 20;
+    for (int i = 0; i < 8; i++) {
+        snprintf(client, sizeof(client), "10.0.0.2:%d", 1000 + i);
+        assert_int_equal(rig_udp(&rig, client, REMOTE, data, sizeof(data)), i < 4 ? DROP_NONE : DROP_UDP_QUEUE_FULL);
+        rig.now_ns++;
+    }
+    assert_int_equal(rig_udp(&rig, "10.0.0.3:1000", REMOTE, data, sizeof(data)), DROP_NONE);
+    udp_close(rig_ready_udp(&rig), 0);
+    assert_int_equal(rig_udp(&rig, client, REMOTE, data, sizeof(data)), DROP_NONE);
 }
 
 /* --------------------------------------------------------------------------------- prepare() and limits -- */
@@ -832,6 +872,8 @@ int main(void)
         T(ipv6_needs_a_checksum),
         T(a_train_is_queued_whole),
         T(a_handler_that_does_not_receive_fills_its_queue),
+        T(a_handler_that_keeps_up_gets_a_turns_worth),
+        T(what_waits_of_one_client_costs_a_part_of_the_budget_at_most),
         T(each_remote_is_asked_about_once),
         T(a_refused_remote_is_answered_and_the_refusal_is_remembered),
         T(a_handler_may_close_the_mapping_that_it_is_asked_about),
