@@ -9,12 +9,16 @@
  * Draining: a program may close a connection and exit while the kernel still holds octets of it. They come through the
  * TUN afterwards, so an instance that stopped at once would lose them. It goes on until no TCP flow is left, or until
  * nothing has moved for DRAIN_QUIET_MS, or DRAIN_MAX_MS have passed, or someone asks adit to end. It looks only after a
- * first step, because the counters of a running instance may be some milliseconds old. */
+ * first step, because the counters of a running instance may be some milliseconds old.
+ *
+ * Every flow is a descriptor, so adit takes as many as its user may have. The command keeps the limit that it was given: its
+ * process exists before the tunnel does. */
 #include "tunnel.h"
 #include "job.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { DRAIN_STEP_MS = 12, DRAIN_QUIET_MS = 240, DRAIN_MAX_MS = 5000 };
@@ -70,7 +74,7 @@ int tunnel_init(struct tunnel *t, const struct tunnel_options *o, struct complai
 
 static void options_fill(struct tunnel *t, const adit_socket *device, adit_options *o)
 {
-    static const int levels[] = {ADIT_LOG_ERROR, ADIT_LOG_INFO, ADIT_LOG_DEBUG};
+    static const int levels[] = {ADIT_LOG_WARN, ADIT_LOG_INFO, ADIT_LOG_DEBUG};
     const struct tunnel_options *from = t->options;
     int verbose = from->verbose > 2 ? 2 : from->verbose;
     adit_options_init(o, ADIT_PRESET_DESKTOP);
@@ -90,10 +94,20 @@ static void options_fill(struct tunnel *t, const adit_socket *device, adit_optio
     o->capture_ctx = t;
 }
 
+static void descriptors_raise(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files))
+        return;
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+}
+
 int tunnel_start(struct tunnel *t, adit_socket device, int vnet_hdr, struct complaint *why)
 {
     adit_options o;
     adit_error e = {0};
+    descriptors_raise();
     options_fill(t, &device, &o);
     o.fd_vnet_hdr = vnet_hdr;
     if (adit_new(&t->engine, &o, adit_proxy_handler(t->proxy), adit_proxy_ctx(t->proxy), &e) < 0)

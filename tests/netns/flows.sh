@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# flows.sh ADIT [--stack STACK] [--only WORD]: what programs do with TCP, UDP and ping, through `adit exec` with a real kernel at
-# both ends. As root. The topology is drawn in lib.sh, the two ends of most cases are in talk.py.
+# flows.sh ADIT [--stack STACK] [--only WORD]: what programs do with TCP, UDP and ping, through `adit exec` with a real kernel
+# at both ends. As root. The topology is drawn in lib.sh, the two ends of most cases are in talk.py.
 #
 # Every stack runs the same table (cases, below). WORD picks the cases whose names contain it.
 set -u
@@ -134,7 +134,8 @@ slow_ends()
 {
     watch_memory passes "a server that does not read for 3 s" "${inside[@]}" "$talk" slow-server $server4 $((200 * MB)) 3000
     at_most "kB of adit's memory for it" "$(cat $run/most)" 10000
-    watch_memory passes "a client that does not read for 3 s, and rests" "${inside[@]}" "$talk" slow-client $server4 $((100 * MB)) 3000
+    watch_memory passes "a client that does not read for 3 s, and rests" \
+        "${inside[@]}" "$talk" slow-client $server4 $((100 * MB)) 3000
     at_most "kB of adit's memory for it" "$(cat $run/most)" 10000
     talks "single octets, one after the other" drip 500
 }

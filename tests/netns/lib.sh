@@ -15,8 +15,8 @@
 #  | $extra on request     |      | proxies on 127.0.0.1     |      | fd61:6469:7400::1      |
 #  +-----------------------+      +--------------------------+      +------------------------+
 #
-# One adit serves many cases: `tunnel_open OPTION...` starts it with a command that waits, and `"${inside[@]}" CLIENT` runs a client in
-# that command's namespaces. `tunnel_close` ends it and keeps its summary in $run/tunnel.
+# One adit serves many cases: `tunnel_open OPTION...` starts it with a command that waits, and `"${inside[@]}" CLIENT` runs
+# a client in that command's namespaces. `tunnel_close` ends it and keeps its summary in $run/tunnel.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 talk=$here/talk.py

@@ -251,6 +251,18 @@ def hold(address, count):
     asyncio.run(asyncio.wait_for(run(), 60))
 
 
+def crowd(address, count, refused_min=1):
+    """So many connections at once that are opened, or refused, and at least so many refused."""
+    conns, refusals = [], 0
+    for _ in range(count):
+        try:
+            conns.append(dial(address, ECHO, 2))
+        except ConnectionRefusedError:
+            refusals += 1
+    print(f"{len(conns)} opened, {refusals} refused")
+    check(conns and (refusals >= refused_min if refused_min else refusals == 0), "not as it should be")
+
+
 # ---- TCP: ends that are not polite ----
 
 
@@ -448,7 +460,7 @@ def udp_error(address, *port_and_error):
 
 SERVERS = {UPLOAD: serve_upload, DOWNLOAD: serve_download, WHOLE: serve_whole, RESET: serve_reset,
            OBSERVE: serve_observe, SLOW: serve_slow, RESULTS: serve_results}
-CLIENTS = [upload, download, half_close, slow_server, slow_client, drip, latency, hold, refused, reset_by_server,
+CLIENTS = [upload, download, half_close, slow_server, slow_client, drip, latency, hold, crowd, refused, reset_by_server,
            reset_by_client, late, udp_burst, udp_trains, udp_size, udp_error]
 
 

@@ -1,0 +1,150 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# faults.sh ADIT: what happens when something goes away under `adit exec`, or runs out. As root. The topology is drawn in
+# lib.sh.
+set -u
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+enter "$@"
+need curl curl ping iputils-ping python3 python3
+
+adit=$1
+
+# What a dead adit may not leave on the host.
+traces()
+{
+    { ip link; ip addr; ip route show table all; ip rule; ip -6 rule; ip netns; mount; } |
+        sed 's/ \(expires\|valid_lft\) [^ ]*//g'
+}
+
+# What is open toward port 7 of the server.
+connections()
+{
+    ss -Htn state established "dst $server4 and dport = 7" | wc -l
+}
+
+none_open()
+{
+    [ "$(connections)" = 0 ]
+}
+
+# The device is deleted inside. The command is not killed, since it may have work to save; adit says why it is cut off, and
+# still passes its status on.
+device_deleted()
+{
+    local pid before
+    tunnel_open
+    mkfifo $run/go
+    "${inside[@]}" "$talk" hold $server4 50 <$run/go >$run/hold 2>&1 &
+    pid=$!
+    exec 9>$run/go
+    wait_for grep -q open $run/hold
+    [ "$(connections)" = 50 ]
+    report $? "50 connections are open toward the server"
+    "${inside[@]}" ip link del adit0
+    wait_for grep -q 'device is gone' $run/tunnel
+    report $? "a device that is deleted: adit says so"
+    wait_for none_open
+    report $? "the server's connections end"
+    status 7 "the command has no network" "${inside[@]}" curl -sS -m 5 http://$server4:8080/page
+    before=$(adit_cpu)
+    sleep 1
+    at_most "adit's CPU in a second without a device" "$(awk "BEGIN { print $(adit_cpu) - $before }")" 0.02
+    exec 9>&-
+    kill $pid
+    wait $pid 2>/dev/null
+    tunnel_close
+}
+
+killed()
+{
+    local before after
+    before=$(traces)
+    tunnel_open
+    status 0 "a page before" "${inside[@]}" curl -sS -o /dev/null http://$server4:8080/page
+    kill -KILL "$adit_pid"
+    wait "$adit_pid" 2>/dev/null
+    status 7 "killed with -9: no page afterwards" "${inside[@]}" curl -sS -m 5 http://$server4:8080/page
+    "${inside[@]}" ip link >$run/out
+    ! grep -q adit0 $run/out
+    report $? "the device is gone"
+    status 2 "no route is left" "${inside[@]}" ip route get $server4
+    echo >$run/end
+    after=$(traces)
+    [ "$before" = "$after" ]
+    report $? "nothing is left on the host"
+}
+
+# 64 descriptors: what is open stays, what is new is refused, and nothing turns in circles. The last case: the limit stays.
+few_descriptors()
+{
+    local pid before
+    ulimit -n 64
+    tunnel_open
+    mkfifo $run/many
+    "${inside[@]}" "$talk" hold $server4 30 <$run/many >$run/hold 2>&1 &
+    pid=$!
+    exec 9>$run/many
+    wait_for grep -q open $run/hold
+    before=$(adit_cpu)
+    limit_s=5 status 0 "of 60 more connections some are refused, at once" "${inside[@]}" "$talk" crowd $server4 60
+    sed 's/^/     /' $run/out
+    sleep 1
+    at_most "adit's CPU for that and a second more" "$(awk "BEGIN { print $(adit_cpu) - $before }")" 0.2
+    says "adit says why" 'Too many open files' $run/tunnel
+    at_most "and says it so often" "$(grep -c 'Too many open files' $run/tunnel)" 60
+    echo >&9
+    exec 9>&-
+    wait $pid
+    report $? "the old connections still talk"
+    status 0 "there is room again" "${inside[@]}" curl -sS -o /dev/null http://$server4:8080/page
+    tunnel_close
+}
+
+# The soft limit is a default that adit raises for itself, and not for the command.
+soft_limit()
+{
+    ulimit -Sn 200
+    tunnel_open
+    says "the command keeps its own limit of open files" '^Max open files +200 ' "/proc/$(cat $run/command)/limits"
+    ulimit -Sn 4096
+    limit_s=10 status 0 "adit carries more connections than that" "${inside[@]}" "$talk" crowd $server4 300 0
+    tunnel_close
+}
+
+# Two at once have the same addresses and do not know of each other.
+two_at_once()
+{
+    local i pids=() rc=0
+    for i in 1 2; do
+        "$adit" exec -- sh -c "curl -sS http://$server4:8080/page >$run/page$i; $talk upload $server4 50000000" \
+            >$run/two$i 2>&1 &
+        pids+=($!)
+    done
+    for i in "${pids[@]}"; do
+        wait "$i" || rc=1
+    done
+    [ $rc = 0 ] && cmp $run/page1 $run/www/page && cmp $run/page2 $run/www/page
+    report $? "two at once"
+    [ $rc = 0 ] || sed 's/^/     | /' $run/two1 $run/two2
+    "$adit" exec -- "$adit" exec -- curl -sS http://$server4:8080/page >$run/out 2>&1
+    says "one in the other" '^a page$'
+}
+
+setup()
+{
+    topology
+    mkdir $run/www
+    echo "a page" >$run/www/page
+    (cd $run/www && exec ip netns exec $server python3 -m http.server --bind :: 8080) >/dev/null 2>&1 &
+    wait_for curl -s -o /dev/null http://$server4:8080/
+}
+
+setup
+killed
+device_deleted
+two_at_once
+soft_limit
+few_descriptors
+finish
