@@ -8,5 +8,13 @@ struct device {
     int vnet_hdr;
 };
 
-/* Makes it in this process's network namespace, with the sandbox's addresses, this MTU and default routes. */
-int device_make(struct device *d, uint32_t mtu_bytes, struct complaint *why);
+/* What /dev/net/tun looks like from outside: in a user namespace its owner would be told as "nobody". */
+struct device_node {
+    int error; /* errno of stat(); 0: the rest is set */
+    unsigned mode, owner, group;
+};
+
+void device_node_look(struct device_node *node);
+/* Makes it in this process's network namespace, with the sandbox's addresses, this MTU and default routes.
+ * node: as it looked before the namespace was entered. */
+int device_make(struct device *d, const struct device_node *node, uint32_t mtu_bytes, struct complaint *why);

@@ -19,26 +19,37 @@ static bool kernel_has_ipv6(void)
     return access("/proc/net/if_inet6", F_OK) == 0;
 }
 
-static int complain(struct complaint *why, const adit_error *e)
+void device_node_look(struct device_node *node)
 {
-    struct stat node;
-    if (stat(NODE, &node)) {
+    struct stat s;
+    *node = (struct device_node){0};
+    if (stat(NODE, &s)) {
+        node->error = errno;
+        return;
+    }
+    node->mode = (unsigned)(s.st_mode & 07777);
+    node->owner = (unsigned)s.st_uid;
+    node->group = (unsigned)s.st_gid;
+}
+
+static int complain(struct complaint *why, const struct device_node *node, const adit_error *e)
+{
+    if (node->error) {
         complaint_what(why, "there is no " NODE);
-        complaint_os(why, "stat(" NODE ")", errno);
+        complaint_os(why, "stat(" NODE ")", node->error);
         return complaint_fix(why, "sudo modprobe tun; in a container: --device " NODE);
     }
     if (access(NODE, R_OK | W_OK)) {
         complaint_what(why, "this user may not open " NODE);
         complaint_evidence(why, "open: %s; mode %04o, owner %u, group %u", strerror(errno),
-                           (unsigned)(node.st_mode & 07777), (unsigned)node.st_uid,
-                           (unsigned)node.st_gid);
+                           node->mode, node->owner, node->group);
         return complaint_fix(why, "sudo chmod 0666 " NODE " (what udev sets; the kernel still asks "
                                   "for CAP_NET_ADMIN), or run adit as root");
     }
     return complaint_from_error(why, e);
 }
 
-int device_make(struct device *d, uint32_t mtu_bytes, struct complaint *why)
+int device_make(struct device *d, const struct device_node *node, uint32_t mtu_bytes, struct complaint *why)
 {
     static const char *const addrs[] = {SANDBOX_ADDR4, SANDBOX_ADDR6};
     adit_options o;
@@ -51,6 +62,6 @@ int device_make(struct device *d, uint32_t mtu_bytes, struct complaint *why)
     o.mtu_bytes = mtu_bytes;
     o.default_route = 1;
     if (adit_device_open(&o, &d->fd, &d->vnet_hdr, name, &e) < 0)
-        return complain(why, &e);
+        return complain(why, node, &e);
     return 0;
 }

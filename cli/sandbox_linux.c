@@ -44,7 +44,9 @@ union control_space { /* ancillary data for one descriptor, aligned */
 
 static int child_setup(const struct sandbox_options *o, struct device *d, struct complaint *why)
 {
-    if (namespace_enter(why) || device_make(d, o->mtu_bytes, why))
+    struct device_node node;
+    device_node_look(&node);
+    if (namespace_enter(why) || device_make(d, &node, o->mtu_bytes, why))
         return -1;
     if (o->resolv_conf && resolv_mount(o->resolv_conf, why))
         return -1;
