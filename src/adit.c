@@ -73,9 +73,12 @@ static int instance_new(adit **out, const adit_options *all, const adit_handler 
     return 0;
 }
 
-/* The device works on duplicates; what was given for good is closed here, however adit_new() ends. */
+/* The device works on duplicates; what was given for good is closed here, however adit_new() ends: also where the host's
+ * options could not be read any further. */
 static void close_taken(const adit_options *o)
 {
+    if (!o || o->size < offsetof(adit_options, take_fds) + sizeof(o->take_fds))
+        return;
     if (o->kind != ADIT_DEV_FD || !o->take_fds || !o->fds)
         return;
     for (size_t i = 0; i < o->fds_count; i++)
@@ -95,7 +98,7 @@ int adit_new(adit **out, const adit_options *o, const adit_handler *h, void *ctx
         e = error_set(err, ADIT_EINVAL, 0, "handler", "the handler has no size", "set size = sizeof(adit_handler)");
     if (e == 0)
         e = instance_new(out, &all, h, ctx, err);
-    close_taken(&all);
+    close_taken(o);
     return e;
 }
 

@@ -11,12 +11,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 #include "adit/adit.h"
@@ -840,6 +842,32 @@ static void what_cannot_be_made_says_why_and_leaves_nothing(void **state)
     assert_int_equal(atomic_load(&p->allocated_bytes), before);
 }
 
+static void descriptors_given_for_good_are_closed_whatever_is_wrong_with_the_options(void **state)
+{
+    const size_t sizes[] = {sizeof(adit_options), sizeof(adit_options) + 8};
+
+    for (size_t i = 0; i < 2; i++) {
+        struct {
+            adit_options o;
+            uint64_t younger;
+        } given = {.younger = 1};
+        int fds[2];
+        adit *a;
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, fds), 0);
+        adit_options_init(&given.o, ADIT_PRESET_DESKTOP);
+        given.o.kind = ADIT_DEV_FD;
+        given.o.fds = fds;
+        given.o.fds_count = 1;
+        given.o.take_fds = 1;
+        given.o.preset = i == 0 ? 99 : ADIT_PRESET_DESKTOP;
+        given.o.size = sizes[i];
+        assert_int_equal(adit_new(&a, &given.o, &server, *state, NULL), ADIT_EINVAL);
+        assert_int_equal(fcntl(fds[0], F_GETFD), -1);
+        close(fds[1]);
+    }
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, pair_up, pair_down)
 
 int main(void)
@@ -867,6 +895,7 @@ int main(void)
         T(a_run_that_was_stopped_before_it_began_returns),
         T(an_allocation_that_fails_is_an_error_or_a_drop_and_leaks_nothing),
         T(what_cannot_be_made_says_why_and_leaves_nothing),
+        T(descriptors_given_for_good_are_closed_whatever_is_wrong_with_the_options),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
