@@ -293,13 +293,11 @@ static int worker_init_loop(struct worker *w, adit_error *err)
 /* The capture is nearest to the stack: it shows what the stack saw and sent, after the fault injector did its part. */
 static int worker_open_device(struct worker *w, adit_error *err)
 {
-    adit_options duplicate = *w->options; /* adit_new() closes what was given for good */
-    const adit_options *o = &duplicate;
+    const adit_options *o = w->options;
     struct device *d = NULL;
     uint64_t seed;
     int e = ADIT_EINVAL;
 
-    duplicate.take_fds = 0;
     if (o->kind == ADIT_DEV_CREATE)
         e = tun_open(&d, o, &w->bufs, w->log, err);
     else if (o->kind == ADIT_DEV_FD)
@@ -345,7 +343,6 @@ static int worker_init_net(struct worker *w, adit_error *err)
         .pending_ns = ms_to_ns(o->dial_ms) + ms_to_ns(500),
         .udp_filtering = o->udp_filtering,
         .allow_martians = o->allow_martians != 0,
-        .device_tso = w->device->tso,
         .device_uso = w->device->uso,
         .trust_partial_csum = w->device->partial_csum,
         .aliases = o->aliases,

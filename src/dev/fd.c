@@ -8,8 +8,7 @@
  * does not answer (a socket, behind which the host speaks the format itself) the other side is taken to know partial
  * checksums and TCP super-segments, which whoever speaks virtio-net must, and no UDP trains, which are younger.
  *
- * The descriptor becomes non-blocking. Duplicated (the default) it shares that, and its place in the file, with the
- * host's. Several descriptors are several queues, and several queues are several workers: this version takes one. */
+ * The descriptor is duplicated and becomes non-blocking, which it shares with the host's. Several descriptors are several queues, and several queues are several workers: this version takes one. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -87,21 +86,20 @@ static int fd_check_tun(const adit_options *o, const struct tunfd *q, adit_error
     return ADIT_OK;
 }
 
-/* Ours: the host's own or a duplicate, non-blocking, not inherited. */
-static int fd_take(const adit_options *o, adit_error *err)
+/* A duplicate, non-blocking, not inherited. What the host gave for good adit_new() closes. */
+static int fd_duplicate(const adit_options *o, adit_error *err)
 {
-    int fd = o->take_fds ? o->fds[0] : fcntl(o->fds[0], F_DUPFD_CLOEXEC, 0);
+    int fd = fcntl(o->fds[0], F_DUPFD_CLOEXEC, 0);
     int flags;
 
     if (fd >= 0) {
         flags = fcntl(fd, F_GETFL);
-        if (flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 &&
-            fcntl(fd, F_SETFD, FD_CLOEXEC) == 0)
+        if (flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0)
             return fd;
     }
     error_setf(err, error_from_errno(errno), errno, "fcntl", "is it open in this process?",
                "descriptor %d: %s", o->fds[0], strerror(errno));
-    if (fd >= 0 && !o->take_fds)
+    if (fd >= 0)
         close(fd);
     return -1;
 }
@@ -141,12 +139,6 @@ static int fd_configure(struct vnet_config *c, const adit_options *o, int fd, ad
     return ADIT_OK;
 }
 
-static void close_taken(const adit_options *o)
-{
-    for (size_t i = 0; o->take_fds && o->fds && i < o->fds_count; i++)
-        close(o->fds[i]);
-}
-
 int fd_open(struct device **out, const adit_options *o, struct buf_pool *bufs,
             const struct log *log, adit_error *err)
 {
@@ -155,14 +147,10 @@ int fd_open(struct device **out, const adit_options *o, struct buf_pool *bufs,
 
     if (rc == ADIT_OK)
         rc = fd_configure(&c, o, o->fds[0], err);
-    if (rc != ADIT_OK) {
-        close_taken(o);
+    if (rc != ADIT_OK)
         return rc;
-    }
-    c.fd = fd_take(o, err);
-    if (c.fd < 0) {
-        close_taken(o);
+    c.fd = fd_duplicate(o, err);
+    if (c.fd < 0)
         return ADIT_EINVAL;
-    }
     return vnet_open(out, &c, bufs, log, err);
 }

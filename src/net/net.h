@@ -69,7 +69,7 @@ struct net_config { /* copied; strings borrowed for life */
     uint64_t udp_unreplied_ns, udp_replied_ns, udp_dns_ns, icmp_ns, pending_ns;
     int udp_filtering;
     bool allow_martians;
-    bool device_tso, device_uso;  /* super-segments may be sent (offload.c splits them where they may not) */
+    bool device_uso;              /* trains may be sent (offload.c splits them where they may not) */
     bool trust_partial_csum;      /* PACKET_CSUM_PARTIAL comes from a kernel */
     const adit_alias *aliases;
     size_t aliases_count;

@@ -357,7 +357,6 @@ static void host_init(struct sim *s, int index, const struct sim_options *o)
         .udp_dns_ns = 10000000000ull,
         .icmp_ns = 30000000000ull,
         .pending_ns = 10000000000ull,
-        .device_tso = true,
         .device_uso = true,
         .trust_partial_csum = true,
     };

@@ -314,26 +314,14 @@ static void peer_that_closes_is_a_device_that_is_gone(void **state)
     device_close(d);
 }
 
-static void descriptor_is_duplicated_or_taken_as_asked(void **state)
+static void the_hosts_descriptor_stays_open_and_its_own(void **state)
 {
     struct device *d = fd_new();
-    adit_error err = {0};
 
     (void)state;
     assert_int_not_equal(d->fd, pair[0]);
     device_close(d);
     assert_true(is_open(pair[0]));
-    options.take_fds = 1;
-    d = fd_new();
-    assert_int_equal(d->fd, pair[0]);
-    device_close(d);
-    assert_false(is_open(pair[0]));
-
-    pair[0] = dup(pair[1]);
-    options.fd_vnet_hdr = options.fd_family_prefix = 1;
-    assert_int_equal(fd_open(&d, &options, &g.bufs, &g.log, &err), ADIT_EINVAL);
-    assert_false(is_open(pair[0])); /* taken also when it fails */
-    pair[0] = dup(pair[1]);
 }
 
 static void nonsense_is_refused_with_a_sentence(void **state)
@@ -382,7 +370,7 @@ int main(void)
         TEST(family_prefix_is_checked_and_written),
         TEST(without_memory_packets_are_read_and_counted),
         TEST(peer_that_closes_is_a_device_that_is_gone),
-        TEST(descriptor_is_duplicated_or_taken_as_asked),
+        TEST(the_hosts_descriptor_stays_open_and_its_own),
         TEST(nonsense_is_refused_with_a_sentence),
     };
 
