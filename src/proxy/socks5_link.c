@@ -34,13 +34,13 @@ void socks5_link_close(struct socks5_link *l)
     link_disconnect(l);
 }
 
-/* The last that is done to l: its owner may free it. */
-static void link_finish(struct socks5_link *l, int err)
+/* The last that is done to l: its owner may free it. is_slow: the server has answered, the destination has not. */
+static void link_end(struct socks5_link *l, int err, bool is_slow)
 {
     struct socks5_handshake *h = l->handshake;
 
     l->handshake = NULL;
-    if (!l->is_probe && (h ? socks5_handshake_is_over(h) : err != ADIT_ENOMEM))
+    if (!l->is_probe && !is_slow && (h ? socks5_handshake_is_over(h) : err != ADIT_ENOMEM))
         socks5_learn(l->proxy, l->engine, h, l->is_retry, err);
     if (err) {
         socks5_link_close(l);
@@ -51,6 +51,11 @@ static void link_finish(struct socks5_link *l, int err)
     }
     l->opened(l, err, h);
     free(h);
+}
+
+static void link_finish(struct socks5_link *l, int err)
+{
+    link_end(l, err, false);
 }
 
 static void link_retry(struct socks5_link *l)
@@ -112,12 +117,13 @@ static void link_dialled(void *arg, int err, adit_socket s)
 static void link_expire(void *arg)
 {
     struct socks5_link *l = arg;
+    bool is_slow = l->handshake && l->handshake->phase == SOCKS5_REPLY;
 
     l->timer = NULL;
     socks5_doubt(l->proxy, l->handshake);
     free(l->handshake);
     l->handshake = NULL;
-    link_finish(l, ADIT_ETIMEDOUT);
+    link_end(l, ADIT_ETIMEDOUT, is_slow);
 }
 
 static int link_dial(struct socks5_link *l)
