@@ -52,7 +52,7 @@ static void tcp_established(struct tcp *t, const struct tcp_segment *s)
 {
     uint8_t shift = t->wscale_on && !(s->flags & TCP_SYN) ? t->snd_wscale_log2 : 0;
 
-    t->snd_una = s->ack;
+    t->snd_una = t->snd_nxt = s->ack; /* snd_nxt: a repetition of our SYN may be due, and is not needed any more */
     t->high_sacked = s->ack;
     t->snd_wnd = t->snd_wnd_max = (uint32_t)s->wnd << shift;
     t->snd_wl1 = s->seq;
