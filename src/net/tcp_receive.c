@@ -253,6 +253,7 @@ enum drop tcp_receive_data(struct tcp *t, struct tcp_segment *s, const struct pa
 void tcp_receive_fin(struct tcp *t)
 {
     t->fin_early = false;
+    tcp_out_of_order_clear(t); /* nothing may follow a FIN: such octets are no part of the stream */
     t->fin_received = true;
     t->rcv_nxt++;
     t->rcv_edge = seq_max(t->rcv_edge, t->rcv_nxt);
