@@ -181,7 +181,7 @@ static void check_coverage(const struct coverage *c)
 {
     int missed = 0;
 
-    if (c->seeds < 300)
+    if (c->seeds < 600)
         return; /* too few to ask */
     for (int i = TCP_PENDING; i < TCP_STATES; i++)
         if (!(c->states & 1u << i)) {
