@@ -363,23 +363,28 @@ static struct tcp *tcp_of(const struct stream *s)
     return LIST_ENTRY(s, struct tcp, stream);
 }
 
+/* How much may wait unsent. What is in flight is bounded by the windows; more than can leave in the next turns only fills
+ * memory, and leaves the cache before it leaves. */
 static uint32_t tcp_tx_limit(const struct tcp *t)
 {
-    uint32_t max = t->engine->net->config.tx_buffer_bytes;
-    uint64_t limit = 2ull * t->cc.cwnd_bytes + TCP_TX_AHEAD;
+    uint32_t max = t->engine->net->config.tx_buffer_bytes, ahead = TCP_TX_AHEAD;
 
     if (memory_pressure(t->engine->net->memory) >= MEMORY_HIGH)
-        limit = (uint64_t)(t->snd_nxt - t->snd_una) + TCP_PRESSED_WINDOW;
-    return limit < max ? (uint32_t)limit : max;
+        ahead = TCP_PRESSED_WINDOW;
+    return ahead < max ? ahead : max;
 }
 
 static uint32_t tcp_tx_room(const struct tcp *t)
 {
-    uint32_t limit = tcp_tx_limit(t);
+    uint32_t max = t->engine->net->config.tx_buffer_bytes, limit = tcp_tx_limit(t), unsent, room;
 
     if (t->fin_wanted || (t->state != TCP_ESTABLISHED && t->state != TCP_CLOSE_WAIT))
         return 0;
-    return t->tx.bytes < limit ? limit - t->tx.bytes : 0;
+    unsent = tcp_tx_end(t) - t->snd_nxt;
+    room = unsent < limit ? limit - unsent : 0;
+    if (t->tx.bytes >= max)
+        return 0;
+    return room < max - t->tx.bytes ? room : max - t->tx.bytes;
 }
 
 /* Room is worth a call of the handler when it is a quarter of the limit, so that it is not called for crumbs. */

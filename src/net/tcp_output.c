@@ -321,6 +321,8 @@ static bool tcp_send_next(struct tcp *t, uint32_t len_bytes, bool fin)
     t->sws_override = false;
     if (fin)
         tcp_fin_left(t);
+    else
+        tcp_room_made(t);
     return true;
 }
 
