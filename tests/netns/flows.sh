@@ -95,6 +95,7 @@ half_closes()
     talks "the client ends, the server answers afterwards" half-close $((3 * MB))
     talks "the client ends first, and receives" upload $((3 * MB))
     talks "the server ends first, and receives" download $((3 * MB))
+    talks "both ways at once" exchange $((20 * MB))
     talks "an end without a single octet" upload 0
 }
 

@@ -156,6 +156,17 @@ def half_close(address, length):
         check(receive(conn, length + 1) == data[:length], "not what was sent")
 
 
+def exchange(address, length):
+    """Both ways at once, and no end is half closed: there are proxies that end both directions with one."""
+    digests = []
+    with dial(address, ECHO) as conn:
+        sender = threading.Thread(target=lambda: digests.append(send_stream(conn, length)))
+        sender.start()
+        total, digest = receive_stream(conn, length)
+        sender.join()
+        check(total == length and digests == [digest], "what came back is not what was sent")
+
+
 # ---- TCP: slow ends. RSS of adit is watched by the script. ----
 
 
@@ -460,7 +471,7 @@ def udp_error(address, *port_and_error):
 
 SERVERS = {UPLOAD: serve_upload, DOWNLOAD: serve_download, WHOLE: serve_whole, RESET: serve_reset,
            OBSERVE: serve_observe, SLOW: serve_slow, RESULTS: serve_results}
-CLIENTS = [upload, download, half_close, slow_server, slow_client, drip, latency, hold, crowd, refused, reset_by_server,
+CLIENTS = [upload, download, half_close, exchange, slow_server, slow_client, drip, latency, hold, crowd, refused, reset_by_server,
            reset_by_client, late, udp_burst, udp_trains, udp_size, udp_error]
 
 
