@@ -15,7 +15,7 @@ enum { RIG_OUT_MAX = 64 };
 struct rig_segment {
     struct tcp_segment s;
     uint8_t proto;
-    uint8_t octets[64]; /* the first of its payload */
+    uint8_t octets[64]; /* the first of its payload; of what is not TCP: behind the IP header */
 };
 
 struct tcp_rig {
@@ -54,6 +54,9 @@ static inline bool rig_output(void *ctx, const struct packet_out *p)
         assert_int_equal(tcp_parse(&o->s, flat + ip.header_bytes, at - ip.header_bytes), DROP_NONE);
         memcpy(o->octets, o->s.data, o->s.len_bytes < 64 ? o->s.len_bytes : 64);
         o->s.len_bytes = p->payload_bytes;
+        o->s.gso_bytes = p->gso_bytes;
+    } else {
+        memcpy(o->octets, flat + 20, at - 20 < 64 ? at - 20 : 64);
     }
     r->out_count++;
     return true;
