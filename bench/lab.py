@@ -196,8 +196,8 @@ class Peer(System):
 
 class Pasta(Peer):
     def command(self):
-        return ["pasta", "--config-net", "-f", "-q", "-4", "--runas", "0", "--no-map-gw", "-t", "none", "-u", "none", "-T", "none",
-                "-U", "none", "-i", "c0", "-m", self.mtu, "--netns-only", "--netns", self.net]
+        return ["pasta", "--config-net", "-f", "-q", "-4", "--runas", "0", "--no-map-gw", "-t", "none", "-u", "none",
+                "-T", "none", "-U", "none", "-i", "c0", "-m", self.mtu, "--netns-only", "--netns", self.net]
 
 
 class Slirp(Peer):
