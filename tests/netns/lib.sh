@@ -33,11 +33,13 @@ enter()
 {
     [ "$(id -u)" = 0 ] || { echo "skipped: needs root"; exit 77; }
     if [ "${NETNS_ENTERED:-}" = "" ]; then
-        NETNS_ENTERED=1 exec unshare --net --mount --pid --fork --kill-child --mount-proc --propagation private \
-            "$BASH" "$0" "$@"
+        NETNS_ENTERED=1 setpriv --pdeathsig KILL \
+            unshare --net --mount --pid --fork --kill-child --mount-proc --propagation private "$BASH" "$0" "$@" &
+        trap "kill -KILL $!" INT TERM HUP
+        wait $!
+        exit
     fi
     unset NETNS_ENTERED
-    trap 'exit 130' INT TERM HUP
     mount -t tmpfs -o mode=0755 run /run
     mkdir -p /run/netns $run
     mount -t tmpfs -o dev,mode=0755 node /dev/net

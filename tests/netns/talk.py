@@ -7,8 +7,8 @@
     talk.py CASE ADDRESS [NUMBER...]    the client of one case: status 0, or a sentence that says what went wrong
 
 A server and its client stand side by side. A stream is made of numbered pieces of random octets, so that what is lost,
-doubled or swapped changes its digest; a datagram says which one it is and how long. What a server saw at the end of a connection
-(a digest, the name of an error) is asked for on another one: `results`."""
+doubled or swapped changes its digest; a datagram says which one it is and how long. What a server saw at the end of a
+connection (a digest, the name of an error) is asked for on another one: `results`."""
 import asyncio
 import errno
 import hashlib
@@ -471,8 +471,8 @@ def udp_error(address, *port_and_error):
 
 SERVERS = {UPLOAD: serve_upload, DOWNLOAD: serve_download, WHOLE: serve_whole, RESET: serve_reset,
            OBSERVE: serve_observe, SLOW: serve_slow, RESULTS: serve_results}
-CLIENTS = [upload, download, half_close, exchange, slow_server, slow_client, drip, latency, hold, crowd, refused, reset_by_server,
-           reset_by_client, late, udp_burst, udp_trains, udp_size, udp_error]
+CLIENTS = [upload, download, half_close, exchange, slow_server, slow_client, drip, latency, hold, crowd, refused,
+           reset_by_server, reset_by_client, late, udp_burst, udp_trains, udp_size, udp_error]
 
 
 def accept_all(address, port, serve):
