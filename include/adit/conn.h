@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 typedef struct adit_conn_ops {
-    size_t size; /* sizeof(adit_conn_ops) */
+    size_t size; /* sizeof(adit_conn_ops); what lies beyond it counts as NULL */
     /* Level-triggered, only what adit_conn_want() asked for. ADIT_READ: octets, the client's FIN or a reset
      * wait to be read. ADIT_WRITE: there is room, or a reset to be noticed. */
     void (*event)(adit_conn *c, unsigned ev, void *user);

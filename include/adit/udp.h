@@ -20,7 +20,7 @@ typedef struct adit_dgram {
 } adit_dgram;
 
 typedef struct adit_udp_ops {
-    size_t size; /* sizeof(adit_udp_ops) */
+    size_t size; /* sizeof(adit_udp_ops); what lies beyond it counts as NULL */
     void (*event)(adit_udp *u, void *user);            /* datagrams wait to be received */
     void (*closed)(adit_udp *u, int why, void *user);  /* exactly once, the last call: idle, evicted, closed */
 } adit_udp_ops;

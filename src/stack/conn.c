@@ -66,16 +66,22 @@ static void conn_release_upstream(adit_conn *c, bool in_order)
     relay_free(c->relay);
     c->relay = NULL;
     conn_unwatch(c);
-    if (c->socket == ADIT_NO_SOCKET)
+    if (!c->owns_socket)
         return;
     if (in_order)
         sock_close(c->socket);
     else
         sock_abort(c->socket);
-    c->socket = ADIT_NO_SOCKET;
+    c->owns_socket = false;
 }
 
 /* ---------------------------------------------------------------------------------------- serving -- */
+
+/* A host that was built with an older, shorter table has no function at that offset. */
+static bool conn_has(const adit_conn_ops *ops, size_t offset)
+{
+    return ops && ops->size >= offset + sizeof(ops->event);
+}
 
 static void conn_end(adit_conn *c)
 {
@@ -85,7 +91,7 @@ static void conn_end(adit_conn *c)
 
     c->is_ended = true;
     conn_release_upstream(c, why == 0);
-    if (!c->is_taken && c->ops && c->ops->closed)
+    if (!c->is_taken && conn_has(c->ops, offsetof(adit_conn_ops, closed)) && c->ops->closed)
         c->ops->closed(c, why, c->user);
     list_remove(&c->node);
     list_remove(&c->touched_node);
@@ -103,7 +109,7 @@ static void conn_poke(adit_conn *c)
 
 static void conn_tell(adit_conn *c, unsigned ev)
 {
-    if (c->is_ended || !c->ops || !c->ops->event || !(ev & c->want))
+    if (c->is_ended || !(ev & c->want) || !conn_has(c->ops, offsetof(adit_conn_ops, event)) || !c->ops->event)
         return;
     c->ops->event(c, ev & c->want, c->user);
     conn_poke(c);
@@ -423,6 +429,7 @@ static void conn_dialled(void *arg, int err, adit_socket s)
     c->dial = NULL;
     if (err == 0)
         c->socket = s;
+    c->owns_socket = err == 0;
     c->dial_fn(c, err, s, c->user);
 }
 
@@ -484,18 +491,21 @@ int adit_conn_relay(adit_conn *c, adit_socket s)
 
     if (s == ADIT_NO_SOCKET)
         return ADIT_EINVAL;
-    if (c->is_ended || c->relay || c->dial || (c->socket != ADIT_NO_SOCKET && c->socket != s)) {
-        sock_close(s);
+    if (c->is_ended || c->relay || c->dial || (c->owns_socket && c->socket != s)) {
+        /* The one that is, or was, c's goes with c; once more would hit whoever has its number now. */
+        if (s != c->socket)
+            sock_close(s);
         return ADIT_ESTATE;
     }
     conn_unwatch(c);
     c->socket = s; /* from here on it is released with c */
+    c->owns_socket = true;
     err = c->is_accepted ? 0 : adit_conn_accept(c);
     if (err) {
         conn_release_upstream(c, false);
         return err;
     }
-    c->socket = ADIT_NO_SOCKET;
+    c->owns_socket = false;
     conn_set_now(c);
     c->relay = relay_new(config->loop, c->stream, s, config->half_closed_ns, conn_relay_done, c);
     if (!c->relay) {
@@ -508,10 +518,11 @@ int adit_conn_relay(adit_conn *c, adit_socket s)
 
 int adit_conn_disown(adit_conn *c, adit_socket s)
 {
-    if (s == ADIT_NO_SOCKET || s != c->socket)
+    if (!c->owns_socket || s != c->socket)
         return ADIT_ESTATE;
     conn_unwatch(c);
     c->socket = ADIT_NO_SOCKET;
+    c->owns_socket = false;
     return 0;
 }
 

@@ -22,13 +22,14 @@ struct adit_conn {
     /* the one way out: a dial, then its socket, perhaps watched, then a relay; never two at once */
     struct dial *dial;
     adit_conn_dial_fn dial_fn;
-    adit_socket socket;
+    adit_socket socket; /* ours while owns_socket; afterwards its number, so that it is not closed twice */
     struct watch watch;
     adit_conn_io_fn watch_fn;
     struct relay *relay;
 
     unsigned want;    /* ADIT_READ | ADIT_WRITE */
     int why;          /* for closed(), where it is not the stream's; 0: the stream's */
+    bool owns_socket;
     bool is_accepted;
     bool is_watched;
     bool is_ended;    /* rejected, closed or aborted: closed() is all that follows */

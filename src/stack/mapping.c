@@ -33,6 +33,12 @@ static adit_udp *mapping_new(struct stack *s, struct udp *udp)
     return u;
 }
 
+/* A host that was built with an older, shorter table has no function at that offset. */
+static bool mapping_has(const adit_udp_ops *ops, size_t offset)
+{
+    return ops && ops->size >= offset + sizeof(ops->event);
+}
+
 static void mapping_end(adit_udp *u)
 {
     struct stack *s = u->stack;
@@ -42,7 +48,7 @@ static void mapping_end(adit_udp *u)
         udp_relay_free(u->relay);
     u->relay = NULL;
     mapping_settle(u);
-    if (u->ops && u->ops->closed)
+    if (mapping_has(u->ops, offsetof(adit_udp_ops, closed)) && u->ops->closed)
         u->ops->closed(u, udp->closed_why, u->user);
     list_remove(&u->node);
     list_remove(&u->touched_node);
@@ -60,7 +66,7 @@ static void mapping_tell(adit_udp *u)
         udp_relay_ready(u->relay);
         return;
     }
-    if (before == 0 || !u->ops || !u->ops->event)
+    if (before == 0 || !mapping_has(u->ops, offsetof(adit_udp_ops, event)) || !u->ops->event)
         return;
     u->ops->event(u, u->user);
     mapping_settle(u);

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -495,6 +496,43 @@ static void a_second_socket_is_refused_and_closed(void **state)
     close(b[1]);
 }
 
+static void a_socket_that_went_with_its_flow_is_not_closed_again(void **state)
+{
+    int a[2], other[2];
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, a), 0);
+    rig_flow_arrives();
+    rig_serve(10);
+    assert_int_equal(adit_conn_relay(rig->conn, a[0]), 0);
+    adit_conn_abort(rig->conn);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, other), 0);
+    assert_int_equal(other[0], a[0]); /* somebody else has the number */
+    assert_int_equal(adit_conn_relay(rig->conn, a[0]), ADIT_ESTATE);
+    assert_int_equal(adit_conn_disown(rig->conn, a[0]), ADIT_ESTATE);
+    assert_true(fcntl(other[0], F_GETFD) >= 0);
+    rig_serve(10);
+    rig_gone(rig->closed_why);
+    close(a[1]);
+    close(other[0]);
+    close(other[1]);
+}
+
+static void a_table_of_functions_is_read_as_far_as_it_says(void **state)
+{
+    const adit_conn_ops older = {
+        .size = offsetof(adit_conn_ops, closed), .event = on_event, .closed = on_closed};
+
+    (void)state;
+    rig_flow_arrives();
+    rig_serve(10);
+    adit_conn_set_ops(rig->conn, &older, rig);
+    adit_conn_abort(rig->conn);
+    rig_serve(10);
+    assert_int_equal(rig->closeds, 0);
+    assert_int_equal(rig->fake.freed, 1);
+}
+
 static void take_fd_is_a_socket_and_no_callback_any_more(void **state)
 {
     adit_socket s;
@@ -616,6 +654,8 @@ int main(void)
         T(a_client_that_leaves_takes_its_dial_with_it),
         T(a_dialled_socket_is_closed_with_its_flow),
         T(a_second_socket_is_refused_and_closed),
+        T(a_socket_that_went_with_its_flow_is_not_closed_again),
+        T(a_table_of_functions_is_read_as_far_as_it_says),
         T(take_fd_is_a_socket_and_no_callback_any_more),
         T(stop_ends_every_flow_as_canceled_and_refuses_new_ones),
         T(a_flow_without_memory_for_it_is_refused),
