@@ -24,6 +24,8 @@ void flow_table_init(struct flow_table *t, struct memory *memory, uint32_t flows
         flows_max <= UINT32_MAX - FRAG_DATAGRAMS_MAX ? flows_max + FRAG_DATAGRAMS_MAX : UINT32_MAX;
 
     *t = (struct flow_table){.key = *key, .next_id = 1};
+    for (int i = 0; i < FLOW_HOLDER_CLASSES; i++)
+        list_init(&t->udp_holders[i]);
     hash_init(&t->flows, memory, flows_max);
     hash_init(&t->clients, memory, clients_max);
     pool_init(&t->client_pool, memory, sizeof(struct client), clients_max);
@@ -102,6 +104,9 @@ struct client *client_get(struct flow_table *t, const uint8_t ip[16])
         pool_put(&t->client_pool, c);
         return NULL;
     }
+    list_init(&c->holder_node);
+    list_init(&c->udp_idle);
+    list_init(&c->udp_remotes);
     memcpy(c->ip, ip, sizeof(c->ip));
     c->hash = hash;
     c->refs = 1;
@@ -112,8 +117,23 @@ void client_put(struct flow_table *t, struct client *c)
 {
     if (--c->refs > 0)
         return;
+    assert(c->udp_class == 0);
     hash_remove(&t->clients, c->hash, c);
     pool_put(&t->client_pool, c);
+}
+
+void client_weigh(struct flow_table *t, struct client *c)
+{
+    uint8_t class = 0;
+
+    for (uint32_t held = c->mappings + c->remotes; held > 0; held >>= 1)
+        class++;
+    if (class == c->udp_class)
+        return;
+    c->udp_class = class;
+    list_remove(&c->holder_node);
+    if (class > 0)
+        list_push_back(&t->udp_holders[class], &c->holder_node);
 }
 
 void flow_describe(const struct net *net, const struct flow *f, adit_flow *out)

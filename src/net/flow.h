@@ -35,6 +35,11 @@ struct client {
     uint32_t mappings;  /* UDP */
     uint32_t echoes;    /* ICMP */
     uint32_t datagrams_in_reassembly;
+    uint32_t remotes;   /* of its mappings */
+    uint8_t udp_class;  /* which of table->udp_holders it is on; 0: none */
+    struct list holder_node;
+    struct list udp_idle;      /* its mappings, least recently used first */
+    struct list udp_remotes;   /* those remotes, most recently used first */
     uint64_t udp_queued_bytes; /* what its datagrams that wait cost */
 };
 
@@ -51,11 +56,15 @@ struct flow {
     uint8_t dscp;
 };
 
+enum { FLOW_HOLDER_CLASSES = 33 };
+
 struct flow_table {
     struct hash flows, clients;
     struct pool client_pool;
     struct sip_key key;
     uint64_t next_id;
+    /* Clients by how many mappings and remotes they hold together: [n] has those with 2^(n-1) to 2^n - 1. */
+    struct list udp_holders[FLOW_HOLDER_CLASSES];
 };
 
 void flow_table_init(struct flow_table *t, struct memory *memory, uint32_t flows_max, const struct sip_key *key);
@@ -71,6 +80,8 @@ void flow_remove(struct net *net, struct flow *f);
 /* The client of an address, one reference more; NULL: no memory. */
 struct client *client_get(struct flow_table *t, const uint8_t ip[16]);
 void client_put(struct flow_table *t, struct client *c);
+/* Its mappings or remotes have become more or fewer: it goes where it belongs of t->udp_holders. */
+void client_weigh(struct flow_table *t, struct client *c);
 /* The flow as a handler sees it: dst is the real destination (aliases applied; of a mapping, its first one). */
 void flow_describe(const struct net *net, const struct flow *f, adit_flow *out);
 

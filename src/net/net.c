@@ -36,12 +36,12 @@ int net_init(struct net *net, const struct net_config *config, const struct net_
     wheel_init(&net->wheel, now_ns);
     list_init(&net->ready);
     list_init(&net->output);
-    list_init(&net->udp_idle);
     frag_init(&net->frags, net);
     icmp_limits_init(&net->icmp_limits, now_ns);
     pool_init(&net->udp_pool, memory, sizeof(struct udp), config->udp_max);
-    /* Remotes and datagrams are bounded for each mapping, and all of them by the memory budget. */
-    pool_init(&net->udp_remote_pool, memory, sizeof(struct udp_remote), UINT32_MAX);
+    pool_init(&net->udp_remote_pool, memory, sizeof(struct udp_remote),
+              udp_remotes_max(memory->budget_bytes));
+    /* Bounded for each mapping and each client, and all of them by the memory budget. */
     pool_init(&net->datagram_pool, memory, sizeof(struct udp_datagram), UINT32_MAX);
     pool_init(&net->echo_pool, memory, sizeof(struct echo), ICMP_ECHOES_MAX);
     hash_init(&net->udp_remotes, memory, UINT32_MAX);

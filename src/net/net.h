@@ -13,7 +13,8 @@
  *   handlers --> output list --> net_output --> tcp_output / ... --> net_send --> env.output
  *
  * Pressure on the memory budget (base/memory.h): at TIGHT windows stop growing; at HIGH windows shrink to 16 KiB and
- * out-of-order queues are given up; at CRITICAL idle UDP mappings are evicted, oldest first, and new flows are refused.
+ * out-of-order queues are given up; at CRITICAL idle UDP mappings are evicted, those of the clients that hold most first,
+ * and new flows are refused.
  * Established TCP is never evicted. */
 #pragma once
 #include <stdbool.h>
@@ -96,7 +97,6 @@ struct net {
     struct icmp_limits icmp_limits;
     struct pool udp_pool, udp_remote_pool, datagram_pool, echo_pool;
     struct hash udp_remotes;         /* struct udp_remote of all mappings */
-    struct list udp_idle;            /* mappings, least recently used first */
     const struct net_tcp_ops *tcp_ops; /* NULL: no TCP: SYNs are refused */
     void *tcp;
     struct sip_key secret;           /* sequence numbers, timestamps, IP identifiers */

@@ -10,7 +10,8 @@
  * were all refused exists only to remember that; nobody above hears of it.
  *
  * The remotes of all mappings share one table, so that finding one of a thousand costs what finding one of two does. The
- * one used last is looked at first.
+ * one used last is looked at first. Clients are sorted by the size of what they hold, each doubling a class of its own, so
+ * that whoever holds most, which is who has to give when all is taken, is found at once.
  *
  * A datagram is queued as a reference to the packet's buffer as long as the handler takes what comes in the turn in which
  * it comes. Where it does not (or has not yet been told of the mapping) small datagrams are copied out of large buffers,
@@ -60,7 +61,7 @@ static void udp_arm(struct udp *u)
 /* It was used. */
 static void udp_touch(struct udp *u, uint64_t now_ns)
 {
-    struct list *idle = &u->net->udp_idle;
+    struct list *idle = &u->flow.client->udp_idle;
 
     u->last_ns = now_ns;
     if (idle->prev != &u->idle_node) {
@@ -101,12 +102,13 @@ static struct udp *udp_new(struct net *net, const struct flow_key *key, uint32_t
         return NULL;
     }
     u->flow.client->mappings++;
+    client_weigh(&net->flows, u->flow.client);
     u->net = net;
     u->is_new = u->dns_only = true;
     list_init(&u->remotes);
     list_init(&u->queue);
     list_init(&u->shown);
-    list_push_back(&net->udp_idle, &u->idle_node);
+    list_push_back(&u->flow.client->udp_idle, &u->idle_node);
     net->stats.udp_total++;
     net->stats.udp_open++;
     return u;
@@ -164,9 +166,12 @@ static void datagrams_clear(struct net *net, struct list *datagrams)
 static void remote_free(struct udp *u, struct udp_remote *r)
 {
     list_remove(&r->node);
+    list_remove(&r->client_node);
     hash_remove(&u->net->udp_remotes, r->hash, r);
     pool_put(&u->net->udp_remote_pool, r);
     u->remotes_count--;
+    u->flow.client->remotes--;
+    client_weigh(&u->net->flows, u->flow.client);
 }
 
 void udp_close(struct udp *u, int why)
@@ -185,6 +190,7 @@ void udp_close(struct udp *u, int why)
         datagram_free(net, g);
     list_remove(&u->idle_node);
     u->flow.client->mappings--;
+    client_weigh(&net->flows, u->flow.client);
     flow_remove(net, &u->flow);
     net->stats.udp_open--;
     net_set_ready(net, &u->flow);
@@ -205,15 +211,31 @@ void udp_expire(struct net *net, struct udp *u, uint64_t now_ns)
     udp_close(u, ADIT_ETIMEDOUT);
 }
 
-bool udp_evict(struct net *net, uint64_t now_ns)
+/* NULL: the client has none that is idle. */
+static struct udp *client_idlest(const struct client *c, uint64_t now_ns)
 {
-    struct list *oldest = list_first(&net->udp_idle);
+    struct list *oldest = list_first(&c->udp_idle);
     struct udp *u = oldest ? LIST_ENTRY(oldest, struct udp, idle_node) : NULL;
 
-    if (!u || now_ns - u->last_ns < UDP_EVICT_IDLE_NS)
-        return false;
-    udp_close(u, ADIT_ELIMIT);
-    return true;
+    return u && now_ns - u->last_ns >= UDP_EVICT_IDLE_NS ? u : NULL;
+}
+
+bool udp_evict(struct net *net, uint64_t now_ns)
+{
+    for (int class = FLOW_HOLDER_CLASSES - 1; class > 0; class--) {
+        struct list *holders = &net->flows.udp_holders[class], *first = list_pop_front(holders);
+        struct udp *u;
+
+        if (!first)
+            continue;
+        list_push_back(holders, first); /* who is as heavy has its turn next */
+        u = client_idlest(LIST_ENTRY(first, struct client, holder_node), now_ns);
+        if (u) {
+            udp_close(u, ADIT_ELIMIT);
+            return true;
+        }
+    }
+    return false;
 }
 
 void udp_set_timeout(struct udp *u, uint64_t timeout_ns, uint64_t now_ns)
@@ -277,25 +299,67 @@ static void remote_ask(struct udp *u, struct udp_remote *r)
     u->timeout_ns = d.idle_ms * 1000000ull;
 }
 
-/* An object for one more remote: a fresh one, or that of the remote not used for longest. */
+uint32_t udp_remotes_max(uint64_t budget_bytes)
+{
+    uint64_t max = budget_bytes / UDP_REMOTES_PART / UDP_REMOTE_COST;
+
+    if (max < UDP_REMOTES_MAX)
+        return UDP_REMOTES_MAX;
+    return max < UDP_REMOTES_ALL_MAX ? (uint32_t)max : UDP_REMOTES_ALL_MAX;
+}
+
+static struct udp_remote *mapping_oldest(const struct udp *u)
+{
+    return list_is_empty(&u->remotes) ? NULL : LIST_ENTRY(u->remotes.prev, struct udp_remote, node);
+}
+
+static struct udp_remote *client_oldest(const struct client *c)
+{
+    const struct list *remotes = &c->udp_remotes;
+
+    return list_is_empty(remotes) ? NULL
+                                  : LIST_ENTRY(remotes->prev, struct udp_remote, client_node);
+}
+
+/* Of whom a remote is forgotten when all hold too many and c needs one more. */
+static struct udp_remote *heaviest_oldest(const struct net *net, const struct client *c)
+{
+    for (int class = FLOW_HOLDER_CLASSES - 1; class > c->udp_class; class--) {
+        struct list *first = list_first(&net->flows.udp_holders[class]);
+        struct udp_remote *r =
+            first ? client_oldest(LIST_ENTRY(first, struct client, holder_node)) : NULL;
+
+        if (r)
+            return r;
+    }
+    return client_oldest(c);
+}
+
+/* An object for one more remote: a fresh one, or that of another which is forgotten. */
 static struct udp_remote *remote_get(struct udp *u, uint64_t now_ns, enum drop *why)
 {
-    struct list *last = list_is_empty(&u->remotes) ? NULL : u->remotes.prev;
-    struct udp_remote *oldest = last ? LIST_ENTRY(last, struct udp_remote, node) : NULL;
-    struct udp_remote *r = NULL;
+    struct pool *pool = &u->net->udp_remote_pool;
+    struct client *c = u->flow.client;
+    struct udp_remote *gone, *r;
 
-    *why = DROP_NO_MEMORY;
-    if (u->remotes_count < UDP_REMOTES_MAX)
-        r = pool_get(&u->net->udp_remote_pool);
-    if (r || !oldest)
-        return r;
-    if (now_ns - oldest->last_ns < UDP_REMOTE_KEEP_NS) {
-        if (u->remotes_count >= UDP_REMOTES_MAX)
-            *why = DROP_UDP_REMOTE_LIMIT;
-        return NULL;
+    *why = DROP_UDP_REMOTE_LIMIT;
+    if (u->remotes_count >= UDP_REMOTES_MAX) {
+        gone = mapping_oldest(u);
+    } else if (c->remotes >= pool->used_max / 2) {
+        gone = client_oldest(c);
+    } else if (pool->used >= pool->used_max) {
+        gone = heaviest_oldest(u->net, c);
+    } else {
+        *why = DROP_NO_MEMORY;
+        r = pool_get(pool);
+        if (r)
+            return r;
+        gone = mapping_oldest(u);
     }
-    remote_free(u, oldest);
-    return pool_get(&u->net->udp_remote_pool);
+    if (!gone || (gone->udp->flow.client == c && now_ns - gone->last_ns < UDP_REMOTE_KEEP_NS))
+        return NULL;
+    remote_free(gone->udp, gone);
+    return pool_get(pool);
 }
 
 static struct udp_remote *remote_new(struct udp *u, const adit_addr *seen, uint64_t now_ns,
@@ -310,12 +374,16 @@ static struct udp_remote *remote_new(struct udp *u, const adit_addr *seen, uint6
     r->real = net_alias_real(u->net, seen);
     r->hash = remote_hash(u, seen);
     list_init(&r->node);
+    list_init(&r->client_node);
     remote_ask(u, r);
     if (u->is_closing) { /* which the handler did when it was asked */
         *why = DROP_UDP_REJECTED;
     } else if (hash_insert(&u->net->udp_remotes, r->hash, r)) {
         list_push_front(&u->remotes, &r->node);
+        list_push_front(&u->flow.client->udp_remotes, &r->client_node);
         u->remotes_count++;
+        u->flow.client->remotes++;
+        client_weigh(&u->net->flows, u->flow.client);
         return r;
     }
     pool_put(&u->net->udp_remote_pool, r);
@@ -335,6 +403,10 @@ static struct udp_remote *remote_use(struct udp *u, const adit_addr *seen, uint6
     if (u->remotes.next != &r->node) {
         list_remove(&r->node);
         list_push_front(&u->remotes, &r->node);
+    }
+    if (u->flow.client->udp_remotes.next != &r->client_node) {
+        list_remove(&r->client_node);
+        list_push_front(&u->flow.client->udp_remotes, &r->client_node);
     }
     return r;
 }

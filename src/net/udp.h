@@ -36,8 +36,13 @@ enum {
     UDP_DATAGRAM_OVERHEAD = 512,
 };
 
-/* A mapping at its limit of remotes forgets the one least recently used, but none that was used this recently: nobody is
- * asked about more than UDP_REMOTES_MAX new remotes of a mapping in that time. */
+/* All remotes together take this part of the memory budget (within the bounds), each with its place in the table; those of one
+ * client at most half of that. */
+enum { UDP_REMOTES_PART = 16, UDP_REMOTE_COST = 128, UDP_REMOTES_ALL_MAX = 256 * 1024 };
+
+/* At the limit of a mapping or a client its remote least recently used is forgotten, but none that was used this recently:
+ * nobody is asked about more new remotes than the limit in that time. At the limit of all it is one of the client that
+ * holds most, whenever it was used, unless who needs it holds about as much. */
 #define UDP_REMOTE_KEEP_NS 1000000000ull
 /* Under memory pressure a mapping that was idle for less than this is not evicted. */
 #define UDP_EVICT_IDLE_NS 1000000000ull
@@ -45,7 +50,8 @@ enum {
 struct udp;
 
 struct udp_remote {
-    struct list node;   /* on udp.remotes, most recently used first */
+    struct list node;        /* on udp.remotes, most recently used first */
+    struct list client_node; /* on client.udp_remotes, likewise */
     struct udp *udp;
     uint64_t last_ns;   /* the client's last datagram to it */
     uint32_t hash;      /* in net->udp_remotes */
@@ -77,7 +83,7 @@ struct udp_failure {
 struct udp {
     struct flow flow;
     struct net *net;
-    struct list idle_node;          /* on net->udp_idle */
+    struct list idle_node;          /* on client.udp_idle */
     struct list remotes;
     struct list queue;              /* struct udp_datagram */
     struct list shown;              /* taken by udp_recv, not released yet */
@@ -94,6 +100,8 @@ struct udp {
     int closed_why;                 /* once is_closing */
 };
 
+/* Remotes of all mappings together. */
+uint32_t udp_remotes_max(uint64_t budget_bytes);
 enum drop udp_input(struct net *net, const struct ip_header *ip, const struct packet *p, uint64_t now_ns);
 /* An ICMP error that quotes a datagram of ours. A client that refuses what a remote sends (port unreachable) has no more to
  * do with that remote; when it was the last one the mapping closes. */
@@ -115,5 +123,6 @@ void udp_set_timeout(struct udp *u, uint64_t timeout_ns, uint64_t now_ns);
 void udp_close(struct udp *u, int why);
 void udp_free(struct udp *u);
 void udp_expire(struct net *net, struct udp *u, uint64_t now_ns);
-/* Memory is critical: closes the mapping that has been idle longest. False: none has been idle for long enough. */
+/* Memory is critical: closes an idle mapping of a client that holds many, the one idle longest. False: none found that has
+ * been idle for long enough. */
 bool udp_evict(struct net *net, uint64_t now_ns);

@@ -419,6 +419,87 @@ static void a_mapping_forgets_the_remote_used_least_recently_but_none_in_use(voi
     assert_int_equal(rig.prepares, UDP_REMOTES_MAX + 2);
 }
 
+static enum drop talks_to(const char *client, int remote)
+{
+    char to[32];
+
+    snprintf(to, sizeof(to), "1.0.0.%d:9", remote);
+    return rig_udp(&rig, client, to, "x", 1);
+}
+
+static void one_client_can_have_so_many_remotes(void **state)
+{
+    struct udp *u;
+
+    (void)state;
+    rig.net.udp_remote_pool.used_max = 8; /* half of them a client */
+    assert_int_equal(talks_to("10.0.0.2:1", 1), DROP_NONE);
+    u = rig_ready_udp(&rig);
+    for (int i = 2; i <= 4; i++)
+        assert_int_equal(talks_to("10.0.0.2:2", i), DROP_NONE);
+    assert_int_equal(talks_to("10.0.0.2:2", 5), DROP_UDP_REMOTE_LIMIT);
+    assert_int_equal(talks_to("10.0.0.2:3", 5), DROP_UDP_REMOTE_LIMIT);
+    assert_int_equal(talks_to("10.0.0.3:2", 5), DROP_NONE);
+
+    rig.now_ns += UDP_REMOTE_KEEP_NS;
+    assert_int_equal(talks_to("10.0.0.2:2", 5), DROP_NONE);
+    assert_int_equal(u->remotes_count, 0); /* its was the one used least recently */
+    assert_int_equal(u->flow.client->remotes, 4);
+}
+
+static void when_all_remotes_are_taken_who_holds_most_gives(void **state)
+{
+    struct udp *heavy, *other;
+
+    (void)state;
+    rig.net.udp_remote_pool.used_max = 8;
+    for (int i = 1; i <= 4; i++)
+        assert_int_equal(talks_to("10.0.0.2:1", i), DROP_NONE);
+    heavy = rig_ready_udp(&rig);
+    for (int i = 1; i <= 2; i++)
+        assert_int_equal(talks_to("10.0.0.3:1", i), DROP_NONE);
+    other = rig_ready_udp(&rig);
+    for (int i = 1; i <= 2; i++)
+        assert_int_equal(talks_to("10.0.0.4:1", i), DROP_NONE);
+    assert_int_equal(talks_to("10.0.0.5:1", 1), DROP_NONE); /* in use or not */
+    assert_int_equal(heavy->remotes_count, 3);
+    assert_int_equal(other->remotes_count, 2);
+    assert_int_equal(talks_to("10.0.0.2:1", 9), DROP_UDP_REMOTE_LIMIT); /* it takes from nobody */
+    assert_int_equal(heavy->remotes_count, 3);
+}
+
+static void the_limit_of_remotes_is_a_part_of_the_budget(void **state)
+{
+    (void)state;
+    assert_int_equal(udp_remotes_max(0), UDP_REMOTES_MAX);
+    assert_int_equal(udp_remotes_max(8u << 20), 4096);
+    assert_int_equal(udp_remotes_max(UINT64_MAX), UDP_REMOTES_ALL_MAX);
+    assert_int_equal(rig.net.udp_remote_pool.used_max, 32768);
+    assert_true(sizeof(struct udp_remote) <= UDP_REMOTE_COST);
+}
+
+static void an_idle_mapping_of_whoever_holds_most_is_evicted_first(void **state)
+{
+    struct udp *lone, *first, *second;
+
+    (void)state;
+    assert_int_equal(talks_to("10.0.0.2:1", 1), DROP_NONE);
+    lone = rig_ready_udp(&rig);
+    rig.now_ns += RIG_SECOND_NS;
+    assert_int_equal(talks_to("10.0.0.3:1", 1), DROP_NONE);
+    first = rig_ready_udp(&rig);
+    assert_int_equal(talks_to("10.0.0.3:2", 1), DROP_NONE);
+    second = rig_ready_udp(&rig);
+    rig.now_ns += UDP_EVICT_IDLE_NS;
+    assert_true(udp_evict(&rig.net, rig.now_ns));
+    assert_true(first->is_closing && !second->is_closing && !lone->is_closing);
+    assert_int_equal(first->closed_why, ADIT_ELIMIT);
+    assert_int_equal(talks_to("10.0.0.3:2", 2), DROP_NONE); /* heaviest, but not idle */
+    assert_true(udp_evict(&rig.net, rig.now_ns));
+    assert_true(lone->is_closing && !second->is_closing);
+    assert_false(udp_evict(&rig.net, rig.now_ns));
+}
+
 /* ----------------------------------------------------------------------------------------------- out -- */
 
 static void a_reply_leaves_with_the_remotes_address(void **state)
@@ -880,6 +961,10 @@ int main(void)
         T(one_client_can_have_so_many_mappings),
         T(all_clients_can_have_so_many_mappings),
         T(a_mapping_forgets_the_remote_used_least_recently_but_none_in_use),
+        T(one_client_can_have_so_many_remotes),
+        T(when_all_remotes_are_taken_who_holds_most_gives),
+        T(the_limit_of_remotes_is_a_part_of_the_budget),
+        T(an_idle_mapping_of_whoever_holds_most_is_evicted_first),
         T(a_reply_leaves_with_the_remotes_address),
         T(ipv6_goes_both_ways),
         T(equal_datagrams_of_one_batch_leave_as_a_train),
