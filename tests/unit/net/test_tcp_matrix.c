@@ -108,7 +108,7 @@ static const struct cell matrix[TCP_STATES][KINDS][PLACES] = {
                      [AT] = {DROP_TCP_TIME_WAIT, NO_REPLY, SAME},
                      [IN] = {DROP_TCP_TIME_WAIT, NO_REPLY, SAME},
                      [ABOVE] = {DROP_TCP_TIME_WAIT, NO_REPLY, SAME}},
-            [SYN] = {[BELOW] = {DROP_TCP_TIME_WAIT, ACK_REPLY, SAME}, /* a newer one: see test_tcp.c */
+            [SYN] = {[BELOW] = {DROP_TCP_TIME_WAIT, ACK_REPLY, SAME}, /* a newer one: test_tcp_close.c */
                      [AT] = {DROP_TCP_TIME_WAIT, ACK_REPLY, SAME},
                      [IN] = {DROP_TCP_TIME_WAIT, ACK_REPLY, SAME},
                      [ABOVE] = {DROP_TCP_TIME_WAIT, ACK_REPLY, SAME}},
