@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* Up to three flows of one TCP engine, given segments, time and calls. The input is a row of records, the first octet of
- * each is kind and slot (a client port each; the last is IPv6):
+/* Up to three flows of one TCP engine, given segments, time and calls. The input is a row of records; the first
+ * octet of each is kind and slot (a client port each; the last is IPv6):
  *
- *   0  flags  seq (3)  ack (3)  options  [4 (3 * blocks)]  wnd (2)  length (2)       a segment
- *   1  ms (2)                                                                        time passes, timers fire
- *   2  call  amount (2)                                                              the handler does something
- *   3  what                                                                          a turn ends; device, verdict
- *   4  mtu (2)  seq (3)                                                              ICMP: packet too big, or unreachable
+ *   0  flags  seq (3)  ack (3)  options  [blocks]  wnd (2)  length (2)   a segment
+ *   1  ms (2)                                                            time passes, timers fire
+ *   2  call  amount (2)                                                  the handler does something
+ *   3  what                                                              a turn ends; device, verdict
+ *   4  mtu (2)  seq (3)                                                  ICMP: too big, or unreachable
  *
- * Sequence numbers are an offset from one that the flow has (rcv_nxt, the window's edge, ...). Each octet is a function of its place
- * in the stream, both ways, so that whatever is read or sent can be judged. After each record tcp_check() looks at every flow. */
+ * Sequence numbers are an offset from one that the flow has (rcv_nxt, the window's edge, ...). Each octet is a
+ * function of its place in the stream, both ways, so that whatever is read or sent can be judged. After each record
+ * tcp_check() looks at every flow. */
 #include <stdio.h>
 #include "../tests/unit/net/tcp_check.h"
 #include "base/bytes.h"
@@ -76,7 +77,8 @@ static bool world_output(void *ctx, const struct packet_out *p)
     assert(ip_parse(&ip, p->headers, packet_out_bytes(p), true) == DROP_NONE);
     if (ip.proto != IP_PROTO_TCP)
         return true;
-    assert(tcp_parse(&s, p->headers + ip.header_bytes, p->headers_bytes - ip.header_bytes) == DROP_NONE);
+    assert(tcp_parse(&s, p->headers + ip.header_bytes, p->headers_bytes - ip.header_bytes) ==
+           DROP_NONE);
     t = flow_of_slot(w, s.dst_port - PORT);
     at = t ? s.seq - t->iss - 1 : 0;
     assert(t || p->payload_bytes == 0);
@@ -86,7 +88,7 @@ static bool world_output(void *ctx, const struct packet_out *p)
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------ segments -- */
+/* ---------------------------------------------------------------------------------- segments -- */
 
 static uint32_t take_seq(struct bytes *in, const struct tcp *t)
 {
@@ -131,7 +133,7 @@ static void take_options(struct bytes *in, const struct tcp *t, struct tcp_segme
         s->ts_val = (t ? t->ts_recent : 1000) + (uint32_t)(int32_t)(int8_t)stamp;
         s->ts_ecr = t ? tcp_ts_now(t) - (stamp & 7) : 0;
     }
-    s->sacks_count = s->flags & TCP_SYN ? 0 : (options >> 4) % (s->has_ts ? 4 : 5);
+    s->sacks_count = (uint8_t)(s->flags & TCP_SYN ? 0 : (options >> 4) % (s->has_ts ? 4 : 5));
     for (int i = 0; i < s->sacks_count; i++) {
         s->sacks[i].from = take_seq(in, t);
         s->sacks[i].to = s->sacks[i].from + bytes_be16(in);
@@ -170,7 +172,8 @@ static void give_icmp(struct world *w, int slot, struct bytes *in)
 {
     struct tcp *t = flow_of_slot(w, slot);
     uint32_t mtu_bytes = bytes_be16(in);
-    struct icmp_message m = {.kind = mtu_bytes > 0 ? ICMP_TOO_BIG : ICMP_UNREACH_PORT, .mtu_bytes = mtu_bytes};
+    struct icmp_message m = {.kind = mtu_bytes > 0 ? ICMP_TOO_BIG : ICMP_UNREACH_PORT,
+                             .mtu_bytes = mtu_bytes};
     struct ip_header quoted_ip = {.proto = IP_PROTO_TCP};
     uint8_t quoted[8];
     struct flow_key key;
@@ -184,7 +187,7 @@ static void give_icmp(struct world *w, int slot, struct bytes *in)
     (void)w->core.net.tcp_ops->icmp_error(&w->engine, &quoted_ip, quoted, &m, w->core.now_ns);
 }
 
-/* ------------------------------------------------------------------------------------------- handler -- */
+/* ----------------------------------------------------------------------------------- handler -- */
 
 static struct hand *hand_of(struct world *w, const struct tcp *t)
 {
@@ -309,7 +312,7 @@ static void call(struct world *w, int slot, struct bytes *in)
     }
 }
 
-/* -------------------------------------------------------------------------------------------- worlds -- */
+/* ------------------------------------------------------------------------------------ worlds -- */
 
 static void must_hold(const char *why)
 {
@@ -330,7 +333,8 @@ static void check_all(struct world *w)
         if (!t)
             continue;
         must_hold(tcp_check(t));
-        if (w->edges[i].id == t->flow.id && t->state > TCP_SYN_SENT && seq_lt(t->rcv_edge, w->edges[i].edge))
+        if (w->edges[i].id == t->flow.id && t->state > TCP_SYN_SENT &&
+            seq_lt(t->rcv_edge, w->edges[i].edge))
             must_hold("the window was taken back");
         w->edges[i].id = t->state > TCP_SYN_SENT ? t->flow.id : 0;
         w->edges[i].edge = t->rcv_edge;

@@ -152,7 +152,8 @@ static inline const char *tcp_check_windows(const struct tcp *t)
 
 static inline const char *tcp_check(const struct tcp *t)
 {
-    bool half_open = t->state == TCP_PENDING || t->state == TCP_SYN_SENT || t->state == TCP_SYN_RECEIVED;
+    bool half_open =
+        t->state == TCP_PENDING || t->state == TCP_SYN_SENT || t->state == TCP_SYN_RECEIVED;
     const char *why = tcp_check_queue(&t->rx);
 
     if (half_open != t->counted_half_open)
@@ -162,7 +163,8 @@ static inline const char *tcp_check(const struct tcp *t)
     if (!why)
         why = tcp_check_islands(t);
     if (t->state == TCP_CLOSED)
-        return why ? why : t->runs_count > 0 || t->tx.bytes > 0 ? "a closed flow holds something" : NULL;
+        return !why && (t->runs_count > 0 || t->tx.bytes > 0) ? "a closed flow holds something"
+                                                              : why;
     if (!why && tcp_is_synchronized(t) && t->state != TCP_TIME_WAIT)
         why = tcp_check_runs(t);
     if (!why)
