@@ -27,7 +27,6 @@
 _Static_assert(sizeof(struct vnet_header) == VNET_HEADER_BYTES, "the layout on the descriptor");
 
 enum { TCP_CSUM_OFFSET = 16, UDP_CSUM_OFFSET = 6, TCP_FLAGS_AT = 13, TCP_SEQ_AT = 4 };
-enum { IP6_HOP_BY_HOP = 0, IP6_ROUTING = 43, IP6_DESTINATION = 60 };
 
 /* ---------------------------------------------------------------------------------------- layout -- */
 

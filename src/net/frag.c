@@ -24,7 +24,6 @@
 #include "wire/tcp.h"
 #include "wire/udp.h"
 
-enum { IP6_HOP_BY_HOP = 0, IP6_ROUTING = 43, IP6_DESTINATION = 60 };
 enum { IP6_LENGTH_AT = 4, IP6_NEXT_AT = 6, IP6_FRAGMENT_BYTES = 8 };
 
 struct frag_key {

@@ -14,8 +14,6 @@
 #include "net/net.h"
 #include "net/udp.h"
 
-enum { IP6_NO_NEXT_HEADER = 59 };
-
 /* 240/4 is served: some use it as if it were private. */
 static bool src_is_martian(const uint8_t ip[16])
 {

@@ -16,7 +16,7 @@
 #include "wire/checksum.h"
 #include "wire/udp.h"
 
-enum { IP4_MORE_FRAGMENTS = 0x2000, IP6_FRAGMENT = 44, IP6_FRAGMENT_BYTES = 8 };
+enum { IP6_FRAGMENT_BYTES = 8 };
 enum { UDP_CSUM_OFFSET = 6 };
 
 bool net_send(struct net *net, const struct packet_out *p)

@@ -27,28 +27,12 @@ enum ip_rules {
     IP_RULE_QUOTED = 2, /* the end may be missing; no TTL, no checksum */
 };
 
-/* IPv4 flags and offset field */
-enum {
-    IP4_RESERVED = 0x8000,
-    IP4_DONT_FRAGMENT = 0x4000,
-    IP4_MORE_FRAGMENTS = 0x2000,
-    IP4_OFFSET = 0x1fff,
-};
-
 /* IPv4 options */
 enum {
     IP4_OPTION_END = 0,
     IP4_OPTION_NOP = 1,
     IP4_OPTION_LOOSE_ROUTE = 131,
     IP4_OPTION_STRICT_ROUTE = 137,
-};
-
-/* IPv6 extension headers */
-enum {
-    IP6_HOP_BY_HOP = 0,
-    IP6_ROUTING = 43,
-    IP6_FRAGMENT = 44,
-    IP6_DESTINATION = 60,
 };
 
 /* IPv6 options, and what the two high bits of an unknown one ask for */

@@ -15,6 +15,19 @@
 
 enum { IP_PROTO_ICMP = 1, IP_PROTO_TCP = 6, IP_PROTO_UDP = 17, IP_PROTO_ICMPV6 = 58 };
 enum { IP4_HEADER_BYTES = 20, IP6_HEADER_BYTES = 40 };
+enum { /* IPv4: flags and offset field */
+    IP4_RESERVED = 0x8000,
+    IP4_DONT_FRAGMENT = 0x4000,
+    IP4_MORE_FRAGMENTS = 0x2000,
+    IP4_OFFSET = 0x1fff,
+};
+enum { /* IPv6: what may stand between the header and the transport's */
+    IP6_HOP_BY_HOP = 0,
+    IP6_ROUTING = 43,
+    IP6_FRAGMENT = 44,
+    IP6_NO_NEXT_HEADER = 59,
+    IP6_DESTINATION = 60,
+};
 enum { IP_EXTENSIONS_MAX = 8, IP_EXTENSION_BYTES_MAX = 256 };
 
 struct ip_header {
