@@ -30,7 +30,7 @@
 struct exec_args {
     const char *via, *stack, *pcap, *fault, *dns;
     uint32_t mtu_bytes;
-    int summary, verbose;
+    int no_offload, summary, verbose;
 };
 
 #define EXEC_OPTION(letter, name, kind, arg, member, text)                                         \
@@ -45,6 +45,8 @@ static const struct option exec_options[] = {
                 "who terminates TCP: userspace; default: auto"),
     {"mtu", 0, OPTION_NUMBER, "BYTES", "of the device inside; default 1500",
      offsetof(struct exec_args, mtu_bytes), 1280, 65535},
+    EXEC_OPTION(0, "no-offload", OPTION_FLAG, NULL, no_offload,
+                "packets of the MTU, one at a time, as on old kernels; slower"),
     EXEC_OPTION('w', "pcap", OPTION_TEXT, "FILE", pcap, "write every packet to FILE"),
     EXEC_OPTION(0, "fault", OPTION_TEXT, "SPEC", fault,
                 "a worse network: loss=1%,delay=40ms,rate=10mbit ... both ways"),
@@ -168,6 +170,7 @@ static int exec_command(const struct exec_args *args, char **argv, const sigset_
                                      .aliases = &dns.alias,
                                      .verbose = args->verbose};
     struct sandbox_options inside = {.mtu_bytes = args->mtu_bytes,
+                                     .no_offload = args->no_offload,
                                      .resolv_conf = dns.resolv_conf,
                                      .run = command_execute,
                                      .ctx = argv,

@@ -3,6 +3,8 @@
 #pragma once
 #include "complaint.h"
 
+struct sandbox_options;
+
 struct device {
     int fd;
     int vnet_hdr;
@@ -15,6 +17,7 @@ struct device_node {
 };
 
 void device_node_look(struct device_node *node);
-/* Makes it in this process's network namespace, with the sandbox's addresses, this MTU and default routes.
+/* Makes it in this process's network namespace, with the sandbox's addresses and default routes.
  * node: as it looked before the namespace was entered. */
-int device_make(struct device *d, const struct device_node *node, uint32_t mtu_bytes, struct complaint *why);
+int device_make(struct device *d, const struct device_node *node, const struct sandbox_options *inside,
+                struct complaint *why);

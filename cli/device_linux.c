@@ -49,7 +49,8 @@ static int complain(struct complaint *why, const struct device_node *node, const
     return complaint_from_error(why, e);
 }
 
-int device_make(struct device *d, const struct device_node *node, uint32_t mtu_bytes, struct complaint *why)
+int device_make(struct device *d, const struct device_node *node, const struct sandbox_options *inside,
+                struct complaint *why)
 {
     static const char *const addrs[] = {SANDBOX_ADDR4, SANDBOX_ADDR6};
     adit_options o;
@@ -59,7 +60,8 @@ int device_make(struct device *d, const struct device_node *node, uint32_t mtu_b
     o.kind = ADIT_DEV_CREATE;
     o.addrs = addrs;
     o.addrs_count = kernel_has_ipv6() ? 2 : 1;
-    o.mtu_bytes = mtu_bytes;
+    o.mtu_bytes = inside->mtu_bytes;
+    o.no_offload = inside->no_offload;
     o.default_route = 1;
     if (adit_device_open(&o, &d->fd, &d->vnet_hdr, name, &e) < 0)
         return complain(why, node, &e);

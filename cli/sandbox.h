@@ -15,6 +15,7 @@
 struct
     sandbox_options { /* borrowed until sandbox_open() returns, in the child as long as it lives */
     uint32_t mtu_bytes;
+    int no_offload;          /* of the device: packets of its MTU, one at a time */
     const char *resolv_conf; /* the text of the private one; NULL: the host's stays in sight */
     int (*run)(void *ctx); /* in the child, at the word "go"; what it returns is the exit status */
     void *ctx;

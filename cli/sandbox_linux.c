@@ -46,7 +46,7 @@ static int child_setup(const struct sandbox_options *o, struct device *d, struct
 {
     struct device_node node;
     device_node_look(&node);
-    if (namespace_enter(why) || device_make(d, &node, o->mtu_bytes, why))
+    if (namespace_enter(why) || device_make(d, &node, o, why))
         return -1;
     if (o->resolv_conf && resolv_mount(o->resolv_conf, why))
         return -1;
