@@ -3,9 +3,9 @@
  *
  * One struct udp per client address and port; a struct udp_remote for each remote that it has talked to, with prepare()'s
  * verdict. Datagrams (or whole trains) wait in a short queue of references to the packets' buffers until the handler
- * takes them in the same turn; for a handler that does not, few are kept. Replies may come from any remote (endpoint-independent filtering) or only from addresses,
- * or addresses and ports, that the client has sent to. Idle mappings end by timer: unreplied, replied, or DNS (only port 53,
- * short once every query has an answer). */
+ * takes them in the same turn; for a handler that does not, few are kept. Replies may come from any remote
+ * (endpoint-independent filtering) or only from addresses, or addresses and ports, that the client has sent to. Idle
+ * mappings end by timer: unreplied, replied, or DNS (only port 53, short once every query has an answer). */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
