@@ -278,6 +278,7 @@ static int worker_init_loop(struct worker *w, adit_error *err)
         .now_ns = w->options->now_ns,
         .now_ctx = w->options->sys_ctx,
         .log = w->log,
+        .memory = &w->memory,
         .hooks = {.ctx = w, .begin = worker_begin, .turn = worker_turn, .next_ns = worker_next_ns},
     };
     int e;

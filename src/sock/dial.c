@@ -14,8 +14,6 @@
 #include "sock/dial.h"
 #include <errno.h>
 #include <netdb.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include "base/error.h"
@@ -25,6 +23,7 @@ enum { DIAL_ADDRS_MAX = 8, DIAL_HOST_BYTES_MAX = 255 };
 #define DIAL_STAGGER_NS ((uint64_t)250 * 1000000)
 
 struct dial_attempt {
+    adit_addr addr;
     struct watch watch;
     struct dial *dial;
     bool is_open;
@@ -32,6 +31,7 @@ struct dial_attempt {
 
 struct resolve {
     uv_getaddrinfo_t request;
+    struct adit_loop *loop;
     struct dial *dial; /* NULL: cancelled */
 };
 
@@ -48,10 +48,11 @@ struct dial {
     int err;       /* of the last attempt */
     adit_socket s; /* the winner */
     bool is_settled;
+    uint16_t port; /* of a name */
     unsigned addrs_count, tried, running;
-    adit_addr addrs[DIAL_ADDRS_MAX];
-    struct dial_attempt attempts[DIAL_ADDRS_MAX];
-    char host[DIAL_HOST_BYTES_MAX + 1]; /* empty: only an address was given */
+    size_t len_bytes;  /* of all of this */
+    const char *host;  /* behind the attempts; NULL: only an address was given */
+    struct dial_attempt attempts[]; /* one for an address, DIAL_ADDRS_MAX for a name */
 };
 
 /* ---------------------------------------------------------------------------------------- outcome -- */
@@ -100,7 +101,7 @@ static void dial_tell(struct loop_task *t)
     int err = d->err;
     adit_socket s = d->s;
 
-    free(d);
+    memory_free(loop_memory(d->loop), d, d->len_bytes);
     fn(arg, err, s);
 }
 
@@ -129,10 +130,11 @@ static void attempt_ready(struct watch *w, unsigned events)
 }
 
 /* 0: running or won; else why it failed at once. */
-static int attempt_start(struct dial_attempt *a, const adit_addr *addr)
+static int attempt_start(struct dial_attempt *a)
 {
+    const adit_addr *addr = &a->addr;
     struct dial *d = a->dial;
-    adit_dest to = {.addr = *addr, .host = d->host[0] ? d->host : NULL};
+    adit_dest to = {.addr = *addr, .host = d->host};
     int purpose = d->proto == ADIT_PROTO_TCP ? ADIT_SOCKET_TCP : ADIT_SOCKET_UDP;
     adit_socket s;
     int rc;
@@ -163,9 +165,9 @@ static void dial_next(struct dial *d)
     int rc;
 
     while (!d->is_settled && d->tried < d->addrs_count) {
-        a = &d->attempts[d->tried];
+        a = &d->attempts[d->tried++];
         a->dial = d;
-        rc = attempt_start(a, &d->addrs[d->tried++]);
+        rc = attempt_start(a);
         if (rc == 0) {
             if (!d->is_settled && d->tried < d->addrs_count)
                 loop_timer_set(d->loop, &d->stagger, loop_now_ns(d->loop) + DIAL_STAGGER_NS);
@@ -207,7 +209,7 @@ static void dial_take_addrs(struct dial *d, const struct addrinfo *list, uint16_
     next[1] = addrinfo_of_family(list, first == AF_INET6 ? AF_INET : AF_INET6);
     for (turn = 0; d->addrs_count < DIAL_ADDRS_MAX && (next[0] || next[1]); turn ^= 1) {
         const struct addrinfo *ai = next[turn];
-        adit_addr *addr = &d->addrs[d->addrs_count];
+        adit_addr *addr = &d->attempts[d->addrs_count].addr;
 
         if (!ai)
             continue;
@@ -225,30 +227,27 @@ static void resolve_done(uv_getaddrinfo_t *request, int status, struct addrinfo 
     struct dial *d = r->dial;
 
     if (d) {
-        uint16_t port = d->addrs[0].port;
-
         d->resolve = NULL;
         if (status == 0 && list)
-            dial_take_addrs(d, list, port);
+            dial_take_addrs(d, list, d->port);
         d->err = ADIT_ENAME;
         dial_next(d);
     }
     uv_freeaddrinfo(list);
-    free(r);
+    memory_free(loop_memory(r->loop), r, sizeof(*r));
 }
 
 /* 0, or a code. */
 static int dial_resolve(struct dial *d)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    struct resolve *r = calloc(1, sizeof(*r));
+    struct resolve *r = memory_alloc(loop_memory(d->loop), sizeof(*r));
 
     if (!r)
         return ADIT_ENOMEM;
-    r->request.data = r;
-    r->dial = d;
+    *r = (struct resolve){.request.data = r, .loop = d->loop, .dial = d};
     if (uv_getaddrinfo(&d->loop->uv, &r->request, resolve_done, d->host, NULL, &hints) < 0) {
-        free(r);
+        memory_free(loop_memory(d->loop), r, sizeof(*r));
         return ADIT_ENAME;
     }
     d->resolve = r;
@@ -257,28 +256,50 @@ static int dial_resolve(struct dial *d)
 
 /* -------------------------------------------------------------------------------------- lifecycle -- */
 
-/* Fills the first address or begins to look for it. 0, or a code. */
-static int dial_begin(struct dial *d, const adit_dest *to)
+/* An address, given as such or written out; else *addr is without a family. */
+static void dest_addr(const adit_dest *to, adit_addr *addr)
 {
-    adit_addr literal;
+    *addr = to->addr;
+    if (addr->family == 4 || addr->family == 6)
+        return;
+    if (!to->host || adit_addr_parse(addr, to->host) < 0 || addr->port != 0)
+        addr->family = 0;
+    addr->port = to->addr.port;
+}
 
-    d->addrs[0] = to->addr;
-    if (to->host)
-        snprintf(d->host, sizeof(d->host), "%s", to->host);
-    if (to->addr.family == 4 || to->addr.family == 6) {
+/* Zeroed, with room for what `to` needs. NULL: no memory. */
+static struct dial *dial_alloc(struct adit_loop *l, const adit_dest *to, unsigned attempts_max)
+{
+    size_t host_bytes = to->host ? strnlen(to->host, DIAL_HOST_BYTES_MAX) : 0;
+    size_t attempts_bytes = attempts_max * sizeof(struct dial_attempt);
+    size_t len_bytes = sizeof(struct dial) + attempts_bytes + host_bytes + 1;
+    struct dial *d = memory_alloc(loop_memory(l), len_bytes);
+    char *host;
+
+    if (!d)
+        return NULL;
+    memset(d, 0, len_bytes);
+    d->len_bytes = len_bytes;
+    if (host_bytes == 0)
+        return d;
+    host = (char *)d->attempts + attempts_bytes;
+    memcpy(host, to->host, host_bytes);
+    d->host = host;
+    return d;
+}
+
+/* Takes the address or begins to look for it. 0, or a code. */
+static int dial_begin(struct dial *d, const adit_dest *to, const adit_addr *addr)
+{
+    d->port = addr->port;
+    if (addr->family) {
+        d->attempts[0].addr = *addr;
         d->addrs_count = 1;
         dial_next(d);
         return 0;
     }
-    if (!to->host || !to->host[0] || strlen(to->host) > DIAL_HOST_BYTES_MAX)
+    if (!d->host || strlen(to->host) > DIAL_HOST_BYTES_MAX)
         return ADIT_EINVAL;
-    if (adit_addr_parse(&literal, to->host) == 0 && literal.port == 0) {
-        literal.port = to->addr.port;
-        d->addrs[0] = literal;
-        d->addrs_count = 1;
-        dial_next(d);
-        return 0;
-    }
     return dial_resolve(d);
 }
 
@@ -286,9 +307,12 @@ struct dial *dial_start(struct adit_loop *l, const struct sock_config *c, int pr
                         const adit_dest *to, uint32_t mark, uint64_t timeout_ns, dial_fn fn,
                         void *arg)
 {
-    struct dial *d = calloc(1, sizeof(*d));
+    adit_addr addr;
+    struct dial *d;
     int rc;
 
+    dest_addr(to, &addr);
+    d = dial_alloc(l, to, addr.family ? 1 : DIAL_ADDRS_MAX);
     if (!d)
         return NULL;
     d->loop = l;
@@ -303,7 +327,7 @@ struct dial *dial_start(struct adit_loop *l, const struct sock_config *c, int pr
     loop_timer_init(&d->stagger, dial_stagger);
     if (timeout_ns > 0)
         loop_timer_set(l, &d->deadline, loop_now_ns(l) + timeout_ns);
-    rc = dial_begin(d, to);
+    rc = dial_begin(d, to, &addr);
     if (rc < 0)
         dial_settle(d, rc, ADIT_NO_SOCKET);
     return d;
@@ -316,5 +340,5 @@ void dial_cancel(struct dial *d)
     dial_halt(d);
     if (d->is_settled && d->s != ADIT_NO_SOCKET)
         sock_close(d->s);
-    free(d);
+    memory_free(loop_memory(d->loop), d, d->len_bytes);
 }

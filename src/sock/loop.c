@@ -76,6 +76,11 @@ void loop_task_stop(struct loop_task *t)
     list_remove(&t->node);
 }
 
+struct memory *loop_memory(struct adit_loop *l)
+{
+    return l->config.memory ? l->config.memory : &l->own_memory;
+}
+
 void loop_keep_leftover(struct adit_loop *l, struct loop_leftover *o)
 {
     list_push_back(&l->leftovers, &o->node);
@@ -95,7 +100,7 @@ static void loop_release_leftovers(struct adit_loop *l)
 void *loop_scratch(struct adit_loop *l)
 {
     if (!l->scratch)
-        l->scratch = malloc(LOOP_SCRATCH_BYTES);
+        l->scratch = memory_alloc(loop_memory(l), LOOP_SCRATCH_BYTES);
     return l->scratch;
 }
 
@@ -452,6 +457,7 @@ int loop_new(struct adit_loop **out, const struct loop_config *c, adit_error *er
     if (!l)
         return error_set(err, ADIT_ENOMEM, 0, "loop", "no memory for an event loop", NULL);
     l->config = *c;
+    memory_init(&l->own_memory, UINT64_MAX, NULL);
     l->slots_free = LOOP_NO_SLOT;
     l->posts_end = &l->posts;
     l->is_fresh = true;
@@ -503,6 +509,6 @@ void loop_free(struct adit_loop *l)
     uv_mutex_destroy(&l->lock);
     ready_close(&l->ready);
     free(l->slots);
-    free(l->scratch);
+    memory_free(loop_memory(l), l->scratch, LOOP_SCRATCH_BYTES);
     free(l);
 }

@@ -19,6 +19,7 @@
 #include "adit/adit.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/wheel.h"
 
 struct loop_hooks {
@@ -32,6 +33,7 @@ struct loop_config {
     uint64_t (*now_ns)(void *ctx); /* NULL: CLOCK_MONOTONIC */
     void *now_ctx;
     const struct log *log;
+    struct memory *memory; /* borrowed for life; NULL: one of the loop's own, without a limit */
     struct loop_hooks hooks;
 };
 
@@ -46,6 +48,8 @@ void loop_stop(struct adit_loop *l);             /* on the loop's thread */
 /* Async-signal-safe and callable from any thread: makes the loop turn once and call `fn` of loop_set_wake. */
 void loop_wake(struct adit_loop *l);
 void loop_set_wake(struct adit_loop *l, void (*fn)(void *arg), void *arg);
+/* What objects of the loop's thread are made of: the budget of its worker. */
+struct memory *loop_memory(struct adit_loop *l);
 bool loop_is_own_thread(const struct adit_loop *l); /* for assertions in debug builds */
 
 /* A descriptor in the ready set. The struct is the caller's memory and must stay until removed. */

@@ -25,6 +25,7 @@ struct loop_post {
 
 struct adit_loop {
     struct loop_config config;
+    struct memory own_memory; /* where config.memory is NULL */
     struct ready ready;
     uv_loop_t uv;
     uv_async_t async;

@@ -10,7 +10,6 @@
  * that was refused (no route, a firewall), and that is told too. */
 #include "sock/udp_relay.h"
 #include <errno.h>
-#include <stdlib.h>
 #include "base/error.h"
 #include "net/net.h"
 #include "sock/dgram.h"
@@ -204,13 +203,11 @@ void udp_relay_ready(struct udp_relay *r)
 
 struct udp_relay *udp_relay_new(struct adit_loop *l, const struct sock_config *c, struct udp *u)
 {
-    struct udp_relay *r = calloc(1, sizeof(*r));
+    struct udp_relay *r = memory_alloc(loop_memory(l), sizeof(*r));
 
     if (!r)
         return NULL;
-    r->loop = l;
-    r->config = c;
-    r->udp = u;
+    *r = (struct udp_relay){.loop = l, .config = c, .udp = u};
     return r;
 }
 
@@ -226,5 +223,5 @@ void udp_relay_free(struct udp_relay *r)
         watch_remove(&r->sides[i].watch);
         sock_close(r->sides[i].socket.fd);
     }
-    free(r);
+    memory_free(loop_memory(r->loop), r, sizeof(*r));
 }

@@ -238,6 +238,30 @@ static void a_dial_can_be_cancelled_at_any_time(void **state)
     close(fd);
 }
 
+static void an_address_costs_little_of_the_workers_budget_and_gives_it_back(void **state)
+{
+    struct sock_config c = {0};
+    struct memory memory;
+    struct loop_config config = {.memory = &memory};
+    struct outcome o = {0};
+    struct adit_loop *l;
+    adit_dest to = {0};
+    int fd = listener(&to.addr, 4, 1);
+
+    (void)state;
+    memory_init(&memory, 512, NULL);
+    l = rig_loop_with(&config);
+    assert_non_null(dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, dial_done, &o));
+    assert_in_range(memory.used_bytes, 1, 320);
+    assert_null(dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, dial_done, &o));
+    rig_until(l, &o.told, 1);
+    assert_int_equal(o.err, 0);
+    assert_int_equal(memory.used_bytes, 0);
+    loop_free(l);
+    close(o.s);
+    close(fd);
+}
+
 /* ------------------------------------------------------------------------------------ sock's rules -- */
 
 struct host {
@@ -347,6 +371,7 @@ int main(void)
         cmocka_unit_test(a_name_that_cannot_be_one_fails),
         cmocka_unit_test(a_udp_socket_is_connected_without_a_packet),
         cmocka_unit_test(a_dial_can_be_cancelled_at_any_time),
+        cmocka_unit_test(an_address_costs_little_of_the_workers_budget_and_gives_it_back),
         cmocka_unit_test(a_socket_is_protected_before_it_connects),
         cmocka_unit_test(the_hosts_own_sockets_are_used),
         cmocka_unit_test(an_interface_that_is_not_there_fails_the_dial_and_is_logged_once),
