@@ -28,7 +28,7 @@
 #include "sock/relay.h"
 #include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include "base/error.h"
@@ -38,7 +38,7 @@ enum {
     RELAY_IOV_MAX = 16,
     RELAY_READ_BYTES_MAX = 256 * 1024, /* of one recvmsg: larger ones gain nothing */
     RELAY_BUDGET_BYTES = 1024 * 1024,  /* of one direction in one call */
-    RELAY_DRAIN_POLL_NS = 10000000,    /* how often a broken relay looks what its client has got */
+    RELAY_DRAIN_POLL_NS = 10000000,    /* how often a broken relay looks what its client has got, at first */
 };
 static_assert(sizeof(adit_iov) == sizeof(struct iovec), "adit_iov is a struct iovec");
 
@@ -48,7 +48,6 @@ struct relay {
     struct loop_task task;   /* goes on after a spent budget; tells the end */
     struct loop_timer timer; /* half closed: silence; broken: looks at the send queue */
     uint64_t half_closed_ns, drain_until_ns;
-    struct relay_info info;
     void (*done)(void *arg, int why);
     void *arg;
     int why; /* once finished */
@@ -58,6 +57,7 @@ struct relay {
     bool up_ended, down_ended;
     bool is_finished; /* the socket is closed; the task tells */
 };
+static_assert(sizeof(struct relay) <= 152, "an idle flow costs little");
 
 /* ---------------------------------------------------------------------------------------- ending -- */
 
@@ -116,7 +116,7 @@ static void relay_break(struct relay *r, int why)
 static void relay_drain(struct relay *r)
 {
     adit_conn_info info = {.tx_queued_bytes = 0};
-    uint64_t now_ns = loop_now_ns(r->watch.loop);
+    uint64_t now_ns = loop_now_ns(r->watch.loop), poll_ns;
 
     if (r->drain_until_ns == 0)
         r->drain_until_ns = now_ns + r->half_closed_ns;
@@ -125,7 +125,13 @@ static void relay_drain(struct relay *r)
         relay_abort(r, r->broken);
         return;
     }
-    loop_timer_set(r->watch.loop, &r->timer, now_ns + RELAY_DRAIN_POLL_NS);
+    /* Ever more seldom: a thousand slow clients behind one server that resets are a thousand timers. */
+    poll_ns = (now_ns + r->half_closed_ns - r->drain_until_ns) / 4;
+    if (poll_ns < RELAY_DRAIN_POLL_NS)
+        poll_ns = RELAY_DRAIN_POLL_NS;
+    if (poll_ns > r->drain_until_ns - now_ns)
+        poll_ns = r->drain_until_ns - now_ns;
+    loop_timer_set(r->watch.loop, &r->timer, now_ns + poll_ns);
 }
 
 /* ----------------------------------------------------------------------------------------- pumps -- */
@@ -200,7 +206,6 @@ static size_t relay_pump_up(struct relay *r)
         if ((size_t)sent < offered)
             r->writable = false;
     }
-    r->info.up_bytes += moved;
     return moved;
 }
 
@@ -279,7 +284,6 @@ static size_t relay_pump_down(struct relay *r)
         if (is_emptied)
             r->readable = false;
     }
-    r->info.down_bytes += moved;
     return moved;
 }
 
@@ -375,11 +379,13 @@ void relay_stream_ready(struct relay *r)
 struct relay *relay_new(struct adit_loop *l, struct stream *stream, adit_socket s,
                         uint64_t half_closed_ns, void (*done)(void *arg, int why), void *arg)
 {
-    struct relay *r = calloc(1, sizeof(*r));
+    struct relay *r = memory_alloc(loop_memory(l), sizeof(*r));
 
+    if (r)
+        memset(r, 0, sizeof(*r));
     if (!r || watch_add(l, &r->watch, s, 0, true, relay_socket_ready) < 0) {
         sock_abort(s);
-        free(r);
+        memory_free(loop_memory(l), r, sizeof(*r));
         return NULL;
     }
     r->stream = stream;
@@ -391,11 +397,6 @@ struct relay *relay_new(struct adit_loop *l, struct stream *stream, adit_socket 
     loop_timer_init(&r->timer, relay_expire);
     relay_pump(r);
     return r;
-}
-
-void relay_stat(const struct relay *r, struct relay_info *out)
-{
-    *out = r->info;
 }
 
 void relay_free(struct relay *r)
@@ -412,5 +413,5 @@ void relay_free(struct relay *r)
     }
     loop_task_stop(&r->task);
     loop_timer_stop(r->watch.loop, &r->timer);
-    free(r);
+    memory_free(loop_memory(r->watch.loop), r, sizeof(*r));
 }

@@ -14,10 +14,6 @@
 
 struct relay;
 
-struct relay_info {
-    uint64_t up_bytes, down_bytes; /* taken by the socket; by the stream */
-};
-
 /* Owns s from the call on, also when it fails (NULL: no memory or descriptors). half_closed_ns: how long one direction may
  * stay silent after the other ended. done: once, never from inside a call: the stream has been closed or aborted by
  * then, the socket is closed, and the relay may be freed. why: 0 for both ends in order, else what ended it. Until then
@@ -26,7 +22,6 @@ struct relay *relay_new(struct adit_loop *l, struct stream *stream, adit_socket 
                         void (*done)(void *arg, int why), void *arg);
 /* The stream's events may have changed (its flow was on the ready list). */
 void relay_stream_ready(struct relay *r);
-void relay_stat(const struct relay *r, struct relay_info *out);
 /* Closes the socket (with RST where the server would take what it has for all of the stream when it is not); the stream is
  * left alone, and done is not called any more. NULL is allowed. */
 void relay_free(struct relay *r);
