@@ -50,22 +50,48 @@ static void conn_touch(adit_conn *c)
         list_push_back(&c->stack->touched_conns, &c->touched_node);
 }
 
+/* NULL: no memory. */
+static struct conn_search *conn_search(adit_conn *c)
+{
+    struct memory *memory = c->stack->config.net->memory;
+
+    if (c->search)
+        return c->search;
+    c->search = memory_alloc(memory, sizeof(*c->search));
+    if (c->search)
+        *c->search = (struct conn_search){.conn = c};
+    return c->search;
+}
+
+static bool conn_is_dialling(const adit_conn *c)
+{
+    return c->search && c->search->dial;
+}
+
 static void conn_unwatch(adit_conn *c)
 {
-    if (c->is_watched)
-        watch_remove(&c->watch);
-    c->is_watched = false;
+    if (!c->search || !c->search->is_watched)
+        return;
+    watch_remove(&c->search->watch);
+    c->search->is_watched = false;
+}
+
+static void conn_end_search(adit_conn *c)
+{
+    if (!c->search)
+        return;
+    dial_cancel(c->search->dial);
+    conn_unwatch(c);
+    memory_free(c->stack->config.net->memory, c->search, sizeof(*c->search));
+    c->search = NULL;
 }
 
 /* Ends whatever leads out. in_order: an upstream socket sees the end of the stream, else a reset. */
 static void conn_release_upstream(adit_conn *c, bool in_order)
 {
-    if (c->dial)
-        dial_cancel(c->dial);
-    c->dial = NULL;
+    conn_end_search(c);
     relay_free(c->relay);
     c->relay = NULL;
-    conn_unwatch(c);
     if (!c->owns_socket)
         return;
     if (in_order)
@@ -296,7 +322,7 @@ int adit_verdict_for(int err)
 
 void adit_conn_want(adit_conn *c, unsigned ev)
 {
-    c->want = ev & (ADIT_READ | ADIT_WRITE);
+    c->want = (uint8_t)(ev & (ADIT_READ | ADIT_WRITE));
     conn_poke(c);
 }
 
@@ -426,34 +452,41 @@ static void conn_dialled(void *arg, int err, adit_socket s)
 {
     adit_conn *c = arg;
 
-    c->dial = NULL;
+    c->search->dial = NULL;
     if (err == 0)
         c->socket = s;
     c->owns_socket = err == 0;
-    c->dial_fn(c, err, s, c->user);
+    c->search->dial_fn(c, err, s, c->user);
 }
 
 int adit_conn_dial(adit_conn *c, const adit_dest *to, adit_conn_dial_fn fn)
 {
     const struct stack_config *config = &c->stack->config;
 
-    if (c->is_ended || c->relay || c->dial || c->socket != ADIT_NO_SOCKET)
+    struct conn_search *search;
+
+    if (c->is_ended || c->relay || conn_is_dialling(c) || c->socket != ADIT_NO_SOCKET)
         return ADIT_ESTATE;
-    c->dial_fn = fn;
-    c->dial = dial_start(config->loop, &config->sockets, ADIT_PROTO_TCP, to, c->flow->mark, config->dial_ns,
-                         conn_dialled, c);
-    return c->dial ? 0 : ADIT_ENOMEM;
+    search = conn_search(c);
+    if (!search)
+        return ADIT_ENOMEM;
+    search->dial_fn = fn;
+    search->dial = dial_start(config->loop, &config->sockets, ADIT_PROTO_TCP, to, c->flow->mark, config->dial_ns,
+                              conn_dialled, c);
+    return search->dial ? 0 : ADIT_ENOMEM;
 }
 
 static void conn_socket_ready(struct watch *w, unsigned events)
 {
-    adit_conn *c = LIST_ENTRY(w, adit_conn, watch);
+    struct conn_search *search = LIST_ENTRY(w, struct conn_search, watch);
+    adit_conn *c = search->conn;
 
-    c->watch_fn(c, c->socket, events, c->user);
+    search->watch_fn(c, c->socket, events, c->user);
 }
 
 int adit_conn_watch(adit_conn *c, adit_socket s, unsigned ev, adit_conn_io_fn fn)
 {
+    struct conn_search *search;
     int err;
 
     if (c->is_ended || c->relay || s == ADIT_NO_SOCKET || s != c->socket)
@@ -463,11 +496,14 @@ int adit_conn_watch(adit_conn *c, adit_socket s, unsigned ev, adit_conn_io_fn fn
         conn_unwatch(c);
         return 0;
     }
-    c->watch_fn = fn;
-    if (c->is_watched)
-        return watch_set(&c->watch, ev);
-    err = watch_add(c->stack->config.loop, &c->watch, s, ev, false, conn_socket_ready);
-    c->is_watched = err == 0;
+    search = conn_search(c);
+    if (!search)
+        return ADIT_ENOMEM;
+    search->watch_fn = fn;
+    if (search->is_watched)
+        return watch_set(&search->watch, ev);
+    err = watch_add(c->stack->config.loop, &search->watch, s, ev, false, conn_socket_ready);
+    search->is_watched = err == 0;
     return err;
 }
 
@@ -491,13 +527,13 @@ int adit_conn_relay(adit_conn *c, adit_socket s)
 
     if (s == ADIT_NO_SOCKET)
         return ADIT_EINVAL;
-    if (c->is_ended || c->relay || c->dial || (c->owns_socket && c->socket != s)) {
+    if (c->is_ended || c->relay || conn_is_dialling(c) || (c->owns_socket && c->socket != s)) {
         /* The one that is, or was, c's goes with c; once more would hit whoever has its number now. */
         if (s != c->socket)
             sock_close(s);
         return ADIT_ESTATE;
     }
-    conn_unwatch(c);
+    conn_end_search(c);
     c->socket = s; /* from here on it is released with c */
     c->owns_socket = true;
     err = c->is_accepted ? 0 : adit_conn_accept(c);
@@ -532,7 +568,7 @@ int adit_conn_take_fd(adit_conn *c, adit_socket *s)
     int err;
 
     *s = ADIT_NO_SOCKET;
-    if (c->is_ended || c->relay || c->dial || c->socket != ADIT_NO_SOCKET)
+    if (c->is_ended || c->relay || conn_is_dialling(c) || c->socket != ADIT_NO_SOCKET)
         return ADIT_ESTATE;
     if (uv_socketpair(SOCK_STREAM, 0, pair, UV_NONBLOCK_PIPE, UV_NONBLOCK_PIPE))
         return ADIT_ELIMIT;

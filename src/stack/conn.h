@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* conn: struct adit_conn, a TCP flow as its handler holds it. */
 #pragma once
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "adit/conn.h"
@@ -8,6 +9,16 @@
 #include "sock/loop.h"
 #include "sock/relay.h"
 #include "stack/stack.h"
+
+/* What a conn needs until its relay runs, and not for the hours after. */
+struct conn_search {
+    adit_conn *conn;
+    struct dial *dial; /* NULL: not, or no longer, under way */
+    adit_conn_dial_fn dial_fn;
+    struct watch watch;
+    adit_conn_io_fn watch_fn;
+    bool is_watched;
+};
 
 struct adit_conn {
     struct stack *stack;
@@ -20,21 +31,17 @@ struct adit_conn {
     void *user;
 
     /* the one way out: a dial, then its socket, perhaps watched, then a relay; never two at once */
-    struct dial *dial;
-    adit_conn_dial_fn dial_fn;
-    adit_socket socket; /* ours while owns_socket; afterwards its number, so that it is not closed twice */
-    struct watch watch;
-    adit_conn_io_fn watch_fn;
+    struct conn_search *search; /* NULL: neither a dial nor a watch */
     struct relay *relay;
-
-    unsigned want;    /* ADIT_READ | ADIT_WRITE */
-    int why;          /* for closed(), where it is not the stream's; 0: the stream's */
+    adit_socket socket; /* ours while owns_socket; afterwards its number, so that it is not closed twice */
+    int why;            /* for closed(), where it is not the stream's; 0: the stream's */
+    uint8_t want;       /* ADIT_READ | ADIT_WRITE */
     bool owns_socket;
     bool is_accepted;
-    bool is_watched;
     bool is_ended;    /* rejected, closed or aborted: closed() is all that follows */
     bool is_taken;    /* take_fd: the handler has forgotten it */
 };
+static_assert(sizeof(struct adit_conn) <= 192, "an idle flow costs little");
 
 void conn_pool_init(struct stack *s);
 /* The flow was on the ready list. */
