@@ -8,7 +8,8 @@
  * does not answer (a socket, behind which the host speaks the format itself) the other side is taken to know partial
  * checksums and TCP super-segments, which whoever speaks virtio-net must, and no UDP trains, which are younger.
  *
- * The descriptor is duplicated and becomes non-blocking, which it shares with the host's. Several descriptors are several queues, and several queues are several workers: this version takes one. */
+ * The descriptor is duplicated and becomes non-blocking, which it shares with the host's. Several descriptors are
+ * several queues, and several queues are several workers: this version takes one. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

@@ -9,7 +9,8 @@
  * UDP trains. A UDP socket is bound to our own address. First one ordinary datagram is written to the TUN for it: if
  * it does not arrive within 20 ms, something (a firewall, a source address check) is in the way and nothing
  * is concluded. Then one train of three datagrams, the last one short: all three must arrive within 30 ms in all, with
- * their lengths and octets. On a machine that is busy elsewhere they may be late, so that a second train has the last word. What it proves: the kernel takes trains and takes them apart rightly at a socket without
+ * their lengths and octets. On a machine that is busy elsewhere they may be late, so that a second train has the last
+ * word. What it proves: the kernel takes trains and takes them apart rightly at a socket without
  * UDP_GRO (Linux 7.0 to 7.1.4 corrupts them there). What it does not: that forwarding them is right.
  *
  * Neither reads from the TUN, so packets of others that wait there are not disturbed, and nothing is sent to it by the

@@ -3,7 +3,8 @@
  * the round-trip time (RFC 6298, Karn's rule), the release of what was acknowledged.
  *
  * Work per ACK is in proportion to what it newly acknowledges: runs leave from the front, a SACK block is looked for from
- * the front past the holes, and sacked neighbours are one run. The number of runs of a flow is bounded; a block that would need one more
+ * the front past the holes, and sacked neighbours are one run. The number of runs of a flow is bounded; a block that
+ * would need one more
  * is not believed, which costs a retransmission at worst. */
 #include "net/tcp_private.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* hostile: a stranger who knows addresses and ports and can send what he likes. Nothing that he sends may end a flow, change its
- * octets, or be kept: each packet here has a reason why it must be dropped, and sim_hostile() deals them out at random. What would
+ * octets, or be kept: each packet here has a reason why it must be dropped, and sim_hostile() deals them out at
+ * random. What would
  * be believed by any TCP (a RST with the exact number, data that fits) is left out; so the crumbs that he strews into the window
  * are the right octets, only in as many pieces as can be.
  *
