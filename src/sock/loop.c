@@ -100,7 +100,7 @@ static void loop_release_leftovers(struct adit_loop *l)
 void *loop_scratch(struct adit_loop *l)
 {
     if (!l->scratch)
-        l->scratch = memory_alloc(loop_memory(l), LOOP_SCRATCH_BYTES);
+        l->scratch = memory_alloc(&l->own_memory, LOOP_SCRATCH_BYTES);
     return l->scratch;
 }
 
@@ -457,7 +457,7 @@ int loop_new(struct adit_loop **out, const struct loop_config *c, adit_error *er
     if (!l)
         return error_set(err, ADIT_ENOMEM, 0, "loop", "no memory for an event loop", NULL);
     l->config = *c;
-    memory_init(&l->own_memory, UINT64_MAX, NULL);
+    memory_init(&l->own_memory, UINT64_MAX, c->memory ? c->memory->allocator : NULL);
     l->slots_free = LOOP_NO_SLOT;
     l->posts_end = &l->posts;
     l->is_fresh = true;
@@ -509,6 +509,6 @@ void loop_free(struct adit_loop *l)
     uv_mutex_destroy(&l->lock);
     ready_close(&l->ready);
     free(l->slots);
-    memory_free(loop_memory(l), l->scratch, LOOP_SCRATCH_BYTES);
+    memory_free(&l->own_memory, l->scratch, LOOP_SCRATCH_BYTES);
     free(l);
 }

@@ -25,7 +25,7 @@ struct loop_post {
 
 struct adit_loop {
     struct loop_config config;
-    struct memory own_memory; /* where config.memory is NULL */
+    struct memory own_memory; /* the scratch, which a small budget must not refuse; all, where config.memory is NULL */
     struct ready ready;
     uv_loop_t uv;
     uv_async_t async;
