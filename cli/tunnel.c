@@ -21,7 +21,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { DRAIN_STEP_MS = 12, DRAIN_QUIET_MS = 240, DRAIN_MAX_MS = 5000 };
+enum { DRAIN_STEP_MS = 20, DRAIN_QUIET_MS = 1000, DRAIN_MAX_MS = 15000 };
 
 static void log_print(void *ctx, const adit_log_record *r)
 {
