@@ -2,10 +2,9 @@
 /* tcp_ack: what an acknowledgment does: the scoreboard of runs (RFC 2018, 6675, 2883), the send window (RFC 9293 3.10.7.4),
  * the round-trip time (RFC 6298, Karn's rule), the release of what was acknowledged.
  *
- * Work per ACK is in proportion to what it newly acknowledges: runs leave from the front, a SACK block is looked for from
- * the front past the holes, and sacked neighbours are one run. The number of runs of a flow is bounded; a block that
- * would need one more
- * is not believed, which costs a retransmission at worst. */
+ * Work per ACK is in proportion to what it newly acknowledges: runs leave from the front, a SACK block is looked for from the
+ * run that was sacked last, and sacked neighbours are one run. The number of runs of a flow is bounded; a block that
+ * would need one more is not believed, which costs a retransmission at worst. */
 #include "net/tcp_private.h"
 
 /* ------------------------------------------------------------------------------------------------ runs -- */
@@ -45,6 +44,8 @@ void tcp_run_set_state(struct tcp *t, struct tcp_run *r, enum tcp_run_state stat
 
 void tcp_run_free(struct tcp *t, struct tcp_run *r)
 {
+    if (t->sacked_last == r)
+        t->sacked_last = NULL;
     run_uncount(t, r);
     list_remove(&r->node);
     list_remove(&r->time_node);
@@ -125,13 +126,13 @@ static void run_delivered(struct tcp *t, const struct tcp_run *r, struct tcp_ack
     tcp_rack_delivered(t, r);
 }
 
-/* Sacked neighbours are one run. */
-static void run_merge_back(struct tcp *t, struct tcp_run *r)
+/* Sacked neighbours are one run. Returns what r has become a part of. */
+static struct tcp_run *run_merge_back(struct tcp *t, struct tcp_run *r)
 {
     struct tcp_run *prev = run_of(r->node.prev);
 
     if (r->node.prev == &t->runs || prev->state != TCP_RUN_SACKED)
-        return;
+        return r;
     t->sacked_bytes += run_bytes(r);
     prev->end = r->end;
     prev->fin = r->fin;
@@ -139,19 +140,34 @@ static void run_merge_back(struct tcp *t, struct tcp_run *r)
         prev->sent_ns = r->sent_ns;
     prev->retransmitted |= r->retransmitted;
     tcp_run_free(t, r);
+    return prev;
+}
+
+/* A run at or before seq, from which the one that holds it is not far. */
+static struct list *run_near(const struct tcp *t, uint32_t seq)
+{
+    struct list *node = t->sacked_last ? &t->sacked_last->node : t->runs.next;
+
+    while (node->prev != &t->runs && seq_lt(seq, run_of(node)->seq))
+        node = node->prev;
+    return node;
 }
 
 static void tcp_mark_sacked(struct tcp *t, struct tcp_range block, struct tcp_ack_effect *e)
 {
-    struct list *node = t->runs.next;
+    struct list *node = run_near(t, block.from);
 
     while (node != &t->runs) {
         struct tcp_run *r = run_of(node);
 
         node = node->next;
+        if (r->state == TCP_RUN_SACKED && seq_le(r->seq, block.to)) {
+            t->sacked_last = run_merge_back(t, r);
+            continue;
+        }
         if (seq_le(block.to, r->seq))
             break;
-        if (seq_le(r->end, block.from) || r->state == TCP_RUN_SACKED)
+        if (seq_le(r->end, block.from))
             continue;
         if (seq_lt(r->seq, block.from)) {
             r = tcp_run_split(t, r, block.from);
@@ -163,10 +179,8 @@ static void tcp_mark_sacked(struct tcp *t, struct tcp_range block, struct tcp_ac
         run_delivered(t, r, e);
         tcp_run_set_state(t, r, TCP_RUN_SACKED);
         node = r->node.next;
-        run_merge_back(t, r);
+        t->sacked_last = run_merge_back(t, r);
     }
-    if (node != &t->runs && run_of(node)->state == TCP_RUN_SACKED)
-        run_merge_back(t, run_of(node));
     t->high_sacked = seq_max(t->high_sacked, block.to);
 }
 

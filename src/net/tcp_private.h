@@ -54,8 +54,8 @@ enum {
     TCP_RETRIES = 15,           /* R2 of RFC 9293 3.8.3 */
     TCP_KEEPALIVE_PROBES = 9,
     TCP_QUICK_ACKS = 16,        /* the first segments are acknowledged at once */
-    TCP_RUNS_MAX = 512,         /* per flow: SACK holes cost memory and time */
-    TCP_ISLANDS_MAX = 128,      /* separate ranges in the out-of-order queue */
+    TCP_RUNS_MAX = 2048,        /* per flow: SACK holes cost memory and time */
+    TCP_ISLANDS_MAX = 1024,     /* separate ranges beyond a hole; a full queue in the path loses every other segment */
     TCP_CHALLENGES_PER_SECOND = 1000,
     TCP_ISS_STEP = 128000,      /* how far a reused tuple begins after its predecessor's end */
     TCP_MSS_DEFAULT = 536,
@@ -159,6 +159,7 @@ struct tcp {
     struct buf *reserved;
 
     struct list runs, by_time, lost;
+    struct tcp_run *sacked_last; /* the run that was sacked last, where the next block is likely to be; NULL: none */
     uint32_t runs_count;
     uint32_t sacked_bytes, lost_bytes;
     uint32_t high_sacked;      /* the highest octet acknowledged, selectively or not: RFC 6675's HighSACK + 1 */
@@ -186,6 +187,7 @@ struct tcp {
     bool fin_early;
     struct span_queue rx;
     struct tcp_island *islands; /* out of order: by sequence number, never touching */
+    struct tcp_island *islands_tail; /* the last one, where most arrive; NULL: look for it from the front */
     uint32_t islands_count;
     uint32_t island_recent;     /* a sequence number in the one that grew last: it is reported first (RFC 2018 section 4) */
     struct tcp_range dsack; /* RFC 2883 */

@@ -37,6 +37,8 @@ static void island_free(struct tcp *t, struct tcp_island *i)
 {
     span_clear(&i->octets, &t->engine->span_pool);
     pool_put(&t->engine->island_pool, i);
+    if (t->islands_tail == i)
+        t->islands_tail = NULL;
     if (--t->islands_count == 0)
         list_remove(&t->wait_node);
 }
@@ -86,6 +88,8 @@ static bool island_fill(struct tcp *t, struct tcp_island *before, uint32_t seq,
         i->next = after->next;
         island_free(t, after);
     }
+    if (!i->next)
+        t->islands_tail = i;
     return is_kept;
 }
 
@@ -107,7 +111,8 @@ static void islands_prune(struct tcp *t)
 static enum drop tcp_receive_out_of_order(struct tcp *t, uint32_t seq, const struct packet *p,
                                           const uint8_t *data, uint32_t len_bytes)
 {
-    struct tcp_island *before = NULL;
+    struct tcp_island *tail = t->islands_tail;
+    struct tcp_island *before = tail && seq_le(island_end(tail), seq) ? tail : NULL;
     enum drop why = DROP_TCP_DUPLICATE;
 
     if (memory_pressure(t->engine->net->memory) >= MEMORY_HIGH) {
@@ -339,9 +344,20 @@ static bool island_is_recent(const struct tcp *t, const struct tcp_island *i)
     return seq_le(i->seq, t->island_recent) && seq_lt(t->island_recent, island_end(i));
 }
 
+static const struct tcp_island *island_find_recent(const struct tcp *t)
+{
+    if (t->islands_tail && island_is_recent(t, t->islands_tail))
+        return t->islands_tail;
+    for (const struct tcp_island *i = t->islands; i; i = i->next)
+        if (island_is_recent(t, i))
+            return i;
+    return NULL;
+}
+
 /* The DSACK, the island that grew last, then the highest ones: those that the peer has heard of least often. */
 uint8_t tcp_sack_blocks(struct tcp *t, struct tcp_range *blocks, uint8_t max)
 {
+    const struct tcp_island *recent;
     uint32_t skip;
     uint8_t n = 0;
 
@@ -351,16 +367,14 @@ uint8_t tcp_sack_blocks(struct tcp *t, struct tcp_range *blocks, uint8_t max)
         blocks[n++] = t->dsack;
         t->dsack_count = 0;
     }
-    for (const struct tcp_island *i = t->islands; i && n < max; i = i->next)
-        if (island_is_recent(t, i)) {
-            blocks[n++] = island_range(i);
-            break;
-        }
+    recent = island_find_recent(t);
+    if (recent && n < max)
+        blocks[n++] = island_range(recent);
     skip = t->islands_count > max ? t->islands_count - max : 0;
     for (const struct tcp_island *i = t->islands; i && n < max; i = i->next) {
         if (skip > 0)
             skip--;
-        else if (!island_is_recent(t, i))
+        else if (i != recent)
             blocks[n++] = island_range(i);
     }
     return n;

@@ -3,7 +3,8 @@
  * octets, or be kept: each packet here has a reason why it must be dropped, and sim_hostile() deals them out at
  * random. What would
  * be believed by any TCP (a RST with the exact number, data that fits) is left out; so the crumbs that he strews into the window
- * are the right octets, only in as many pieces as can be.
+ * are the right octets, only in as many pieces as can be, and none that the peer has not sent yet: to have those acknowledged
+ * would throw any TCP off.
  *
  * He speaks as the peer of a flow of ours, or as a client of his own (ports from SIM_HOSTILE_PORT on) that opens flows and never
  * goes on: those wait unanswered until their time is over. */
@@ -33,7 +34,7 @@ enum attack {
     ATTACKS
 };
 
-enum { CRUMBS = 150 };
+enum { CRUMBS = TCP_ISLANDS_MAX + 20 };
 
 static void hostile_send(struct sim *s, int to, struct ip_header *ip, const struct tcp_segment *seg, enum attack a)
 {
@@ -120,13 +121,13 @@ static bool hostile_forge(struct sim *s, const struct tcp *t, enum attack a, str
     return false;
 }
 
-/* Every second octet of what the peer of f will send next. */
-static void hostile_crumbs(struct sim *s, int to, struct ip_header *ip, struct tcp_segment *seg, uint64_t to_send,
-                           uint64_t offset)
+/* Every second octet of what the peer has in flight. */
+static void hostile_crumbs(struct sim *s, int to, struct ip_header *ip, struct tcp_segment *seg,
+                           const struct tcp *peer)
 {
-    uint32_t next = seg->seq;
+    uint32_t next = seg->seq, offset = next - peer->iss - 1;
 
-    for (uint32_t i = 1; i < 2 * CRUMBS && offset + i < to_send; i += 2) {
+    for (uint32_t i = 1; i < 2 * CRUMBS && seq_lt(next + i, peer->snd_nxt - peer->fin_sent); i += 2) {
         uint8_t octet = sim_pattern_octet(offset + i);
 
         seg->seq = next + i;
@@ -154,10 +155,10 @@ static void hostile_as_peer(struct sim *s, enum attack a)
     memcpy(ip.src, t->flow.key.client, 16);
     memcpy(ip.dst, t->flow.key.remote, 16);
     ip.version = tcp_is_v6(t) ? 6 : 4;
-    if (a == ATTACK_CRUMBS)
-        hostile_crumbs(s, to, &ip, &seg, f->side[!to].to_send, t->rcv_nxt - t->irs - 1);
-    else
+    if (a != ATTACK_CRUMBS)
         hostile_send(s, to, &ip, &seg, a);
+    else if (f->side[!to].stream)
+        hostile_crumbs(s, to, &ip, &seg, LIST_ENTRY(f->side[!to].stream, struct tcp, stream));
 }
 
 static void hostile_as_client(struct sim *s, enum attack a)

@@ -63,6 +63,9 @@ static inline const char *tcp_check_runs(const struct tcp *t)
 
         if (r->seq != at)
             return "a gap between runs";
+        if (r->state == TCP_RUN_SACKED && n->prev != &t->runs &&
+            LIST_ENTRY(n->prev, struct tcp_run, node)->state == TCP_RUN_SACKED)
+            return "sacked neighbours are two runs";
         at = r->end;
         count++;
         sacked_bytes += r->state == TCP_RUN_SACKED ? r->end - r->seq : 0;
@@ -110,6 +113,8 @@ static inline const char *tcp_check_islands(const struct tcp *t)
             return "an island beyond the window";
         count++;
     }
+    if (t->islands_tail && t->islands_tail->next)
+        return "the last island is not the last";
     return count != t->islands_count || count > TCP_ISLANDS_MAX ? "islands are miscounted" : NULL;
 }
 
