@@ -30,8 +30,8 @@ enum {
 /* What waits for a handler that does not take it in the turn in which it comes; and all such of a client cost at most this
  * part of the memory budget, each counted with its buffer's and its own overhead. */
 enum {
-    UDP_BACKLOG_DATAGRAMS_MAX = 64,
-    UDP_BACKLOG_BYTES_MAX = 64 * 1024,
+    UDP_BACKLOG_DATAGRAMS_MAX = 128, /* what two turns can bring: a mapping may begin with a burst */
+    UDP_BACKLOG_BYTES_MAX = 256 * 1024,
     UDP_BACKLOG_CLIENT_PART = 16,
     UDP_DATAGRAM_OVERHEAD = 512,
 };
