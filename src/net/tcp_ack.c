@@ -270,7 +270,8 @@ static bool tcp_take_window(struct tcp *t, const struct tcp_segment *s)
     uint32_t wnd = (uint32_t)s->wnd << (t->wscale_on ? t->snd_wscale_log2 : 0);
     bool changed;
 
-    if (!(seq_lt(t->snd_wl1, s->seq) || (t->snd_wl1 == s->seq && seq_le(t->snd_wl2, s->ack))))
+    if (seq_lt(s->ack, t->snd_una) || seq_lt(s->seq, t->snd_wl1) ||
+        (t->snd_wl1 == s->seq && seq_lt(s->ack, t->snd_wl2)))
         return false;
     changed = wnd != t->snd_wnd;
     t->snd_wl1 = s->seq;
@@ -294,6 +295,7 @@ void tcp_ack_received(struct tcp *t, const struct tcp_segment *s)
     else
         e.is_duplicate = in_flight && s->ack == t->snd_una && s->len_bytes == 0 &&
                          !(s->flags & (TCP_SYN | TCP_FIN)) && !window_changed;
+    e.is_bare = e.acked_bytes == 0 && s->len_bytes == 0 && s->sacks_count == 0;
     if (t->send_timer == TCP_SEND_PERSIST && window_changed)
         t->backoff_log2 = 0; /* else probes go on, further and further apart (RFC 9293 3.8.6.1) */
     tcp_recovery_on_ack(t, &e);

@@ -60,6 +60,10 @@ static void tcp_established(struct tcp *t, const struct tcp_segment *s)
     t->backoff_log2 = 0;
     if (t->timed_ns)
         tcp_rtt_sample(t, t->engine->now_ns - t->timed_ns);
+    else
+        t->rto_us = TCP_RTO_AFTER_LOST_SYN_US;
+    if (t->retransmits > 1)
+        t->cc.cwnd_bytes = t->snd_mss_bytes; /* RFC 6928 section 2: one may have been late, two were lost */
     t->send_timer = TCP_SEND_IDLE;
     tcp_set_timer(t, TCP_TIMER_SEND, WHEEL_NEVER);
     tcp_enter(t, TCP_ESTABLISHED);
@@ -146,6 +150,8 @@ static enum drop tcp_check_sequence(struct tcp *t, const struct tcp_segment *s)
         tcp_heard(t);
         return DROP_NONE;
     }
+    if (s->flags & TCP_RST)
+        return DROP_TCP_SEQUENCE;
     /* A repeated SYN: our SYN-ACK was lost. */
     if (t->state == TCP_SYN_RECEIVED && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
         s->seq == t->irs) {
@@ -162,7 +168,7 @@ static enum drop tcp_check_sequence(struct tcp *t, const struct tcp_segment *s)
         return DROP_TCP_DUPLICATE;
     }
     /* Keepalives and window probes come from just below the window: they show that the peer lives. */
-    if (s->len_bytes == 0 && s->seq == t->rcv_nxt - 1 && !(s->flags & TCP_RST)) {
+    if (s->len_bytes == 0 && s->seq == t->rcv_nxt - 1) {
         t->heard_ns = t->engine->now_ns;
         tcp_answer_now(t);
         return DROP_TCP_SEQUENCE;
@@ -349,6 +355,13 @@ static bool tcp_may_reuse(const struct tcp *t, const struct tcp_segment *s)
     return seq_lt(t->rcv_nxt, s->seq);
 }
 
+static void tcp_restart_time_wait(struct tcp *t)
+{
+    tcp_arm_life_timer(t);
+    list_remove(&t->wait_node);
+    list_push_back(&t->engine->time_wait, &t->wait_node);
+}
+
 static enum drop tcp_input_time_wait(struct tcp *t, const struct tcp_segment *s)
 {
     if (s->flags & TCP_RST)
@@ -356,7 +369,7 @@ static enum drop tcp_input_time_wait(struct tcp *t, const struct tcp_segment *s)
     if (s->flags & TCP_SYN)
         tcp_send_challenge(t);
     else if ((s->flags & TCP_FIN) && s->seq + s->len_bytes + 1 == t->rcv_nxt)
-        tcp_arm_life_timer(t); /* our last ACK was lost: 2 MSL once more */
+        tcp_restart_time_wait(t); /* our last ACK was lost: 2 MSL once more */
     if (tcp_segment_span(s) > 0 && !(s->flags & TCP_SYN))
         tcp_answer_now(t);
     return DROP_TCP_TIME_WAIT;
@@ -506,6 +519,16 @@ enum drop tcp_input(void *engine, const struct ip_header *ip, const struct packe
     return tcp_segment(t, &s, p);
 }
 
+/* 0: no answer to a SYN. */
+static int tcp_code_of_unreachable(enum icmp_kind kind)
+{
+    if (kind == ICMP_UNREACH_PORT || kind == ICMP_UNREACH_PROTOCOL)
+        return ADIT_EREFUSED;
+    if (kind == ICMP_UNREACH_NET)
+        return ADIT_ENETUNREACH;
+    return kind == ICMP_UNREACH_HOST || kind == ICMP_UNREACH_ADMIN ? ADIT_EHOSTUNREACH : 0;
+}
+
 /* RFC 5927: believed only when the quoted sequence number is in flight. */
 enum drop tcp_icmp_error(void *engine, const struct ip_header *quoted_ip, const uint8_t *quoted,
                          const struct icmp_message *m, uint64_t now_ns)
@@ -534,10 +557,8 @@ enum drop tcp_icmp_error(void *engine, const struct ip_header *quoted_ip, const 
         tcp_set_mss(t);
         tcp_recovery_on_too_big(t);
         tcp_wants_output(t);
-    } else if (t->state == TCP_SYN_SENT) { /* 9293 3.9.2.2: a soft error later, the answer now */
-        tcp_end(t, m->kind == ICMP_UNREACH_PORT  ? ADIT_EREFUSED
-                   : m->kind == ICMP_UNREACH_NET ? ADIT_ENETUNREACH
-                                                 : ADIT_EHOSTUNREACH);
+    } else if (t->state == TCP_SYN_SENT && tcp_code_of_unreachable(m->kind) != 0) {
+        tcp_end(t, tcp_code_of_unreachable(m->kind)); /* later a soft error, now the answer: 9293 3.9.2.2 */
     }
     return DROP_NONE;
 }

@@ -417,7 +417,7 @@ static bool tcp_output_synchronized(struct tcp *t)
     }
     if (t->ack_now && !tcp_send_empty(t, t->snd_nxt, TCP_ACK))
         return false;
-    if (t->snd_nxt != before || had_lost || (t->tx.bytes > 0 && t->send_timer == TCP_SEND_IDLE))
+    if (t->snd_nxt != before || had_lost || (tcp_has_unsent(t) && t->send_timer == TCP_SEND_IDLE))
         tcp_arm_send_timer_after_sending(t);
     return true;
 }

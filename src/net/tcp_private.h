@@ -37,6 +37,7 @@ static inline uint32_t seq_max(uint32_t a, uint32_t b)
 }
 
 #define TCP_RTO_INITIAL_US 1000000u /* RFC 6298 2.1 */
+#define TCP_RTO_AFTER_LOST_SYN_US 3000000u /* RFC 6298 5.7 */
 #define TCP_RTO_MIN_US 200000u      /* as Linux: the 1 s of RFC 6298 2.4 predates timers this fine */
 #define TCP_RTO_MAX_US 60000000u
 #define TCP_TLP_MIN_NS 2000000ull
@@ -127,7 +128,8 @@ struct tcp {
     uint8_t quick_acks;   /* left */
     int8_t why;           /* adit_code that ended it */
     uint8_t dup_acks;     /* for peers without SACK */
-    uint8_t reo_wnd_mult; /* RFC 8985: grows with each DSACK */
+    uint8_t reo_wnd_mult; /* RFC 8985: grows with the DSACKs of a round trip */
+    uint8_t reo_wnd_persist; /* recoveries until it is 1 again */
     uint8_t dsack_count;  /* 1: `dsack` is to be reported */
 
     bool ts_on : 1, sack_on : 1, wscale_on : 1;
@@ -145,6 +147,7 @@ struct tcp {
     bool starved : 1;        /* the handler was refused room for lack of memory */
     bool cwnd_limited : 1;
     bool reordering : 1;     /* seen on this path */
+    bool dsack_seen : 1;     /* in the round trip that ends at dsack_round */
     bool counted_half_open : 1;
     bool write_blocked : 1;  /* the handler was told that there is no room */
 
@@ -165,6 +168,7 @@ struct tcp {
     uint32_t high_sacked;      /* the highest octet acknowledged, selectively or not: RFC 6675's HighSACK + 1 */
     uint32_t recovery_point;   /* snd_nxt when it began */
     uint32_t tlp_end;          /* snd_nxt after the probe */
+    uint32_t dsack_round;      /* snd_nxt when a DSACK came; valid with dsack_seen */
     uint32_t prr_delivered, prr_out, prr_flight;
     uint64_t rack_sent_ns;     /* RACK.xmit_ts: the latest transmission known to be delivered */
     uint32_t rack_end;         /* and its end */
@@ -214,6 +218,11 @@ static inline uint32_t tcp_tx_end(const struct tcp *t)
 static inline uint32_t tcp_pipe(const struct tcp *t)
 {
     return t->snd_nxt - t->snd_una - t->sacked_bytes - t->lost_bytes;
+}
+/* With nothing in flight: octets, or a FIN, that have not been sent yet. */
+static inline bool tcp_has_unsent(const struct tcp *t)
+{
+    return t->tx.bytes > 0 || (t->fin_wanted && !t->fin_sent);
 }
 static inline bool tcp_is_synchronized(const struct tcp *t)
 {
@@ -272,6 +281,7 @@ struct tcp_ack_effect {      /* what an ACK did to the scoreboard */
     uint32_t delivered_bytes; /* acknowledged for the first time, either way */
     uint32_t prior_high_sacked;
     bool is_duplicate;       /* RFC 5681's duplicate ACK */
+    bool is_bare;            /* it acknowledges nothing new, and carries neither data nor SACK blocks */
     bool dsack;
 };
 /* r has been delivered: what RACK learns from it. */
@@ -280,8 +290,8 @@ void tcp_recovery_on_ack(struct tcp *t, const struct tcp_ack_effect *e);
 void tcp_recovery_on_timeout(struct tcp *t);
 /* The path takes smaller packets only: what is in flight goes out again, cut anew. No congestion. */
 void tcp_recovery_on_too_big(struct tcp *t);
-/* Marks what RACK holds for lost; enters recovery where something is. */
-void tcp_detect_losses(struct tcp *t);
+/* Marks what RACK holds for lost; enters recovery where something is. True: something new. */
+bool tcp_detect_losses(struct tcp *t);
 /* The send timer, started anew: after an ACK that changed something, and after its expiry. */
 void tcp_arm_send_timer(struct tcp *t);
 /* Something was sent: starts the timer where it does not run for a retransmission already (RFC 6298 5.1). */

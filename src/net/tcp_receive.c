@@ -292,7 +292,8 @@ static uint32_t tcp_receive_room(const struct tcp *t)
 uint32_t tcp_receive_window(struct tcp *t)
 {
     uint32_t offered = t->rcv_edge - t->rcv_nxt, room = tcp_receive_room(t);
-    uint32_t step = t->rcv_limit / 2 < t->rcv_mss_bytes ? t->rcv_limit / 2 : t->rcv_mss_bytes;
+    uint32_t half = tcp_receive_limit(t) / 2;
+    uint32_t step = half < t->rcv_mss_bytes ? half : t->rcv_mss_bytes;
     uint32_t max = 65535u << t->rcv_wscale_log2;
 
     if (room >= offered + step)
@@ -325,7 +326,7 @@ void tcp_consume(struct tcp *t, uint32_t len_bytes)
     }
     tcp_grow_limit(t);
     room = tcp_receive_room(t);
-    if (room >= offered + t->rcv_limit / 2 ||
+    if (room >= offered + tcp_receive_limit(t) / 2 ||
         (offered < 2u * t->rcv_mss_bytes && room >= 4u * t->rcv_mss_bytes)) {
         t->ack_now = true; /* a window update */
         tcp_wants_output(t);

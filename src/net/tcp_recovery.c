@@ -13,7 +13,7 @@
  * one round trip. Without SACK: three duplicate ACKs, then NewReno's partial ACKs (RFC 5681, 6582). */
 #include "net/tcp_private.h"
 
-enum { DUP_THRESH = 3 };
+enum { DUP_THRESH = 3, REO_WND_PERSIST = 16, REO_WND_MULT_MAX = 16 };
 
 static struct tcp_run *run_by_time(struct list *node)
 {
@@ -76,56 +76,63 @@ static void tcp_enter_recovery(struct tcp *t)
     t->prr_delivered = t->prr_out = 0;
     t->tlp_out = false;
     t->cc.ops->congestion(&t->cc, t->engine->now_ns);
+    t->cc.cwnd_bytes = tcp_pipe(t) + t->snd_mss_bytes; /* one segment now, the rest as ACKs come */
 }
 
-void tcp_detect_losses(struct tcp *t)
+bool tcp_detect_losses(struct tcp *t)
 {
     struct tcp_run *r;
+    bool found = false;
 
-    while ((r = tcp_suspect(t)) != NULL && run_lost_at_ns(t, r) <= t->engine->now_ns)
+    while ((r = tcp_suspect(t)) != NULL && run_lost_at_ns(t, r) <= t->engine->now_ns) {
         tcp_run_set_state(t, r, TCP_RUN_LOST);
+        found = true;
+    }
     if (t->lost_bytes > 0)
         tcp_enter_recovery(t);
+    return found;
 }
 
 /* ---------------------------------------------------------------------------------- peers without SACK -- */
 
-/* The first segment that is not acknowledged is lost. */
-static void tcp_lose_head(struct tcp *t)
+/* The first segment that is not acknowledged is lost. False: it is known already. */
+static bool tcp_lose_head(struct tcp *t)
 {
     struct list *node = list_first(&t->runs);
     struct tcp_run *r;
 
     if (!node)
-        return;
+        return false;
     r = LIST_ENTRY(node, struct tcp_run, node);
     if (r->state != TCP_RUN_FLYING)
-        return;
+        return false;
     if (r->end - r->seq > t->snd_mss_bytes)
         (void)tcp_run_split(t, r, r->seq + t->snd_mss_bytes);
     tcp_run_set_state(t, r, TCP_RUN_LOST);
     tcp_enter_recovery(t);
+    return true;
 }
 
-static void tcp_count_duplicates(struct tcp *t, struct tcp_ack_effect *e)
+static bool tcp_count_duplicates(struct tcp *t, struct tcp_ack_effect *e)
 {
     if (e->is_duplicate) {
         if (t->dup_acks < UINT8_MAX)
             t->dup_acks++;
         e->delivered_bytes = t->snd_mss_bytes; /* something has left the network */
         if (t->dup_acks == DUP_THRESH && t->recovery == TCP_OPEN)
-            tcp_lose_head(t);
+            return tcp_lose_head(t);
     } else if (e->acked_bytes > 0) {
         t->dup_acks = 0;
         if (t->recovery == TCP_RECOVERY && seq_lt(t->snd_una, t->recovery_point))
-            tcp_lose_head(t); /* a partial ACK: the next hole */
+            return tcp_lose_head(t); /* a partial ACK: the next hole */
     }
+    return false;
 }
 
 /* --------------------------------------------------------------------------------------- on every ACK -- */
 
-/* RFC 9937 section 6.2. */
-static void tcp_prr(struct tcp *t, uint32_t delivered_bytes)
+/* RFC 9937 section 6.2. is_safe: the ACK went forward and showed no further loss (SafeACK). */
+static void tcp_prr(struct tcp *t, uint32_t delivered_bytes, bool is_safe)
 {
     uint32_t pipe = tcp_pipe(t), ssthresh = t->cc.ssthresh_bytes, mss = t->snd_mss_bytes;
     uint64_t send = 0;
@@ -140,7 +147,7 @@ static void tcp_prr(struct tcp *t, uint32_t delivered_bytes)
     } else {
         uint32_t owed = t->prr_delivered > t->prr_out ? t->prr_delivered - t->prr_out : 0;
 
-        send = (owed > delivered_bytes ? owed : delivered_bytes) + (uint64_t)mss;
+        send = (owed > delivered_bytes ? owed : delivered_bytes) + (uint64_t)(is_safe ? mss : 0);
         if (send > ssthresh - pipe)
             send = ssthresh - pipe;
     }
@@ -155,42 +162,56 @@ static void tcp_leave_recovery(struct tcp *t)
 {
     if (t->recovery == TCP_RECOVERY)
         t->cc.cwnd_bytes = t->cc.ssthresh_bytes;
+    if (t->reo_wnd_persist > 0 && --t->reo_wnd_persist == 0)
+        t->reo_wnd_mult = 1;
     t->recovery = TCP_OPEN;
     t->dup_acks = 0;
 }
 
-/* RFC 8985 section 7.4: did the probe repair a loss? Then it was congestion, unless the peer says that it came twice. */
+/* RFC 8985 section 7.4.2: did the probe repair a loss? An ACK that ends at the probe may be the original's, on its way when the
+ * probe left: then a second one follows, with a DSACK or bare. Only when more has been acknowledged meanwhile was it a loss,
+ * and congestion. */
 static void tcp_probe_answered(struct tcp *t, const struct tcp_ack_effect *e)
 {
-    if (!t->tlp_out || seq_lt(t->snd_una, t->tlp_end))
+    bool is_needless = !t->tlp_repeats || e->dsack || e->is_bare;
+
+    if (!t->tlp_out || seq_lt(t->snd_una, t->tlp_end) || (!is_needless && t->snd_una == t->tlp_end))
         return;
     t->tlp_out = false;
-    if (t->tlp_repeats && !e->dsack && t->recovery == TCP_OPEN) {
+    if (!is_needless && t->recovery == TCP_OPEN) {
         t->cc.ops->congestion(&t->cc, t->engine->now_ns);
         t->cc.cwnd_bytes = t->cc.ssthresh_bytes;
     }
 }
 
+/* RFC 8985 section 6.2 step 4: a retransmission was needless, so it has to wait longer. */
+static void tcp_widen_reordering_window(struct tcp *t, const struct tcp_ack_effect *e)
+{
+    if (t->dsack_seen && seq_le(t->dsack_round, t->snd_una))
+        t->dsack_seen = false;
+    if (!e->dsack || t->dsack_seen)
+        return;
+    t->dsack_seen = t->reordering = true;
+    t->dsack_round = t->snd_nxt;
+    t->reo_wnd_persist = REO_WND_PERSIST;
+    if (t->reo_wnd_mult < REO_WND_MULT_MAX)
+        t->reo_wnd_mult++;
+}
+
 void tcp_recovery_on_ack(struct tcp *t, const struct tcp_ack_effect *effect)
 {
     struct tcp_ack_effect e = *effect;
-    bool limited = t->cwnd_limited;
+    bool limited = t->cwnd_limited, lost;
 
     if (e.acked_bytes > 0)
         t->cwnd_limited = false;
-    if (e.dsack && t->reo_wnd_mult < 16) {
-        t->reordering = true; /* a retransmission was needless: wait longer */
-        t->reo_wnd_mult++;
-    }
+    tcp_widen_reordering_window(t, &e);
     tcp_probe_answered(t, &e);
     if (t->recovery != TCP_OPEN && seq_le(t->recovery_point, t->snd_una))
         tcp_leave_recovery(t);
-    if (t->sack_on)
-        tcp_detect_losses(t);
-    else
-        tcp_count_duplicates(t, &e);
+    lost = t->sack_on ? tcp_detect_losses(t) : tcp_count_duplicates(t, &e);
     if (t->recovery == TCP_RECOVERY)
-        tcp_prr(t, e.delivered_bytes);
+        tcp_prr(t, e.delivered_bytes, e.acked_bytes > 0 && !lost);
     else if (e.acked_bytes > 0 && (limited || t->recovery == TCP_LOSS))
         t->cc.ops->acked(&t->cc, e.acked_bytes, t->srtt_us * 1000ull, t->engine->now_ns);
 }
@@ -271,7 +292,7 @@ void tcp_arm_send_timer(struct tcp *t)
     if (!tcp_is_synchronized(t) || t->state == TCP_TIME_WAIT)
         return;
     if (t->snd_una == t->snd_nxt) {
-        if (t->tx.bytes > 0)
+        if (tcp_has_unsent(t))
             tcp_start_send_timer(t, TCP_SEND_PERSIST, now_ns + rto_ns);
         else
             tcp_start_send_timer(t, TCP_SEND_IDLE, WHEEL_NEVER);

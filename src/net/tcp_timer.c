@@ -54,6 +54,9 @@ void tcp_arm_life_timer(struct tcp *t)
             at_ns = t->progress_ns + TCP_LINGER_NS;
         break;
     case TCP_FIN_WAIT_1:
+        at_ns = t->closed_by_handler ? t->progress_ns + TCP_LINGER_NS
+                                     : t->heard_ns + c->tcp_half_closed_ns;
+        break;
     case TCP_FIN_WAIT_2:
         at_ns = t->closed_by_handler ? now_ns + TCP_CLOSED_FIN_WAIT_2_NS
                                      : t->heard_ns + c->tcp_half_closed_ns;
@@ -148,7 +151,7 @@ static void tcp_expire_send(struct tcp *t)
         tcp_wants_output(t);
         break;
     case TCP_SEND_REORDER:
-        tcp_detect_losses(t);
+        (void)tcp_detect_losses(t);
         tcp_wants_output(t);
         break;
     case TCP_SEND_PERSIST:
@@ -178,11 +181,18 @@ static void tcp_expire_silent(struct tcp *t)
     tcp_arm_life_timer(t);
 }
 
-/* FIN-WAIT: the other direction may stay open as long as something comes. */
+/* FIN-WAIT: the other direction may stay open as long as something comes. When nobody reads it any more, what is queued may
+ * still go as long as it goes forward; then the peer has a minute for its FIN. */
 static void tcp_expire_half_closed(struct tcp *t)
 {
-    if (!t->closed_by_handler &&
-        t->engine->now_ns < t->heard_ns + t->engine->net->config.tcp_half_closed_ns) {
+    uint64_t now_ns = t->engine->now_ns;
+    bool goes_on;
+
+    if (!t->closed_by_handler)
+        goes_on = now_ns < t->heard_ns + t->engine->net->config.tcp_half_closed_ns;
+    else
+        goes_on = t->state == TCP_FIN_WAIT_1 && now_ns < t->progress_ns + TCP_LINGER_NS;
+    if (goes_on) {
         tcp_arm_life_timer(t);
         return;
     }

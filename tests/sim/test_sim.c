@@ -87,10 +87,13 @@ static void random_side(struct random *r, struct sim_side *a)
 /* One of the limits is within a stranger's reach, with room for the flows of the world. */
 static void random_limits(struct random *r, struct sim_options *o)
 {
-    uint32_t *const limits[] = {&o->tcp_max, &o->tcp_per_client_max, &o->half_open_max,
-                                &o->half_open_per_client_max};
+    uint32_t *const limits[] = {&o->tcp_max, &o->half_open_max};
+    uint32_t *const client_limits[] = {&o->tcp_per_client_max, &o->half_open_per_client_max};
 
-    *limits[random_below(r, 4)] = 8;
+    if (chance(r, 0.5))
+        *limits[random_below(r, 2)] = 8;
+    else
+        *client_limits[random_below(r, 2)] = 4;
 }
 
 static void random_world(struct sim *s, uint64_t seed)

@@ -265,6 +265,46 @@ static void a_flow_is_over_only_when_what_was_received_is_read(void **state)
     rig_deinit(&r);
 }
 
+static void a_closed_flow_that_goes_forward_is_not_reset(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    rig_write(&r, 5000);
+    ops(&r)->close(&r.t->stream);
+    rig_forget_output(&r);
+    assert_int_equal(r.t->state, TCP_FIN_WAIT_1);
+    for (uint32_t i = 1; i <= 5; i++) { /* a slow reader */
+        rig_sleep(&r, 50 * SECOND);
+        rig_forget_output(&r);
+        assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r) + i * 1000, 0), DROP_NONE);
+        assert_int_equal(r.t->state, TCP_FIN_WAIT_1);
+    }
+    rig_sleep(&r, 61 * SECOND);
+    assert_int_equal(r.t->state, TCP_CLOSED);
+    assert_int_equal(r.t->why, ADIT_ETIMEDOUT);
+    rig_deinit(&r);
+}
+
+static void a_fin_that_found_no_memory_leaves_when_there_is_some(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    r.engine.run_pool.used_max = 0;
+    rig_shutdown(&r);
+    rig_silent(&r);
+    r.engine.run_pool.used_max = UINT32_MAX;
+    rig_sleep(&r, 3 * SECOND);
+    rig_out(&r, TCP_FIN | TCP_ACK, rig_ours(&r), r.snd, 0);
+    assert_int_equal(r.t->state, TCP_FIN_WAIT_1);
+    rig_deinit(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +322,8 @@ int main(void)
         cmocka_unit_test(the_successor_begins_beyond_what_was_sent_even_if_its_clock_does_not),
         cmocka_unit_test(a_closed_flow_without_progress_is_reset_after_a_minute),
         cmocka_unit_test(a_flow_is_over_only_when_what_was_received_is_read),
+        cmocka_unit_test(a_closed_flow_that_goes_forward_is_not_reset),
+        cmocka_unit_test(a_fin_that_found_no_memory_leaves_when_there_is_some),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

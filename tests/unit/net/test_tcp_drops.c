@@ -325,6 +325,18 @@ static void an_old_segment_of_a_flow_in_time_wait_is_tcp_time_wait(void **state)
     expect(TCP_TIME_WAIT, TCP_ACK, 0, 0, DROP_TCP_TIME_WAIT);
 }
 
+static void a_reset_with_old_octets_is_not_answered(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    assert_int_equal(rig_in(&r, TCP_RST | TCP_ACK, r.snd - 20, rig_ours(&r), 5), DROP_TCP_SEQUENCE);
+    rig_silent(&r);
+    rig_deinit(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +364,7 @@ int main(void)
         cmocka_unit_test(data_for_a_handler_that_has_gone_is_tcp_closed_reading_and_reset),
         cmocka_unit_test(an_exact_reset_is_tcp_reset),
         cmocka_unit_test(an_old_segment_of_a_flow_in_time_wait_is_tcp_time_wait),
+        cmocka_unit_test(a_reset_with_old_octets_is_not_answered),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -183,9 +183,9 @@ static void super_segments_leave_room_for_sack_blocks(void **state)
 }
 
 /* ICMP "too big" about a segment of ours that begins at seq. */
-static enum drop in_too_big(struct tcp_rig *r, uint32_t seq, uint32_t mtu_bytes)
+/* An error about a segment of ours that began at seq. */
+static enum drop in_icmp(struct tcp_rig *r, uint32_t seq, const struct icmp_message *m)
 {
-    struct icmp_message m = {.kind = ICMP_TOO_BIG, .mtu_bytes = mtu_bytes};
     struct ip_header ip = {.version = 4, .proto = IP_PROTO_TCP};
     uint8_t quoted[8];
 
@@ -194,7 +194,14 @@ static enum drop in_too_big(struct tcp_rig *r, uint32_t seq, uint32_t mtu_bytes)
     put_be16(quoted, 80);
     put_be16(quoted + 2, 40000);
     put_be32(quoted + 4, seq);
-    return tcp_icmp_error(&r->engine, &ip, quoted, &m, r->now_ns);
+    return tcp_icmp_error(&r->engine, &ip, quoted, m, r->now_ns);
+}
+
+static enum drop in_too_big(struct tcp_rig *r, uint32_t seq, uint32_t mtu_bytes)
+{
+    struct icmp_message m = {.kind = ICMP_TOO_BIG, .mtu_bytes = mtu_bytes};
+
+    return in_icmp(r, seq, &m);
 }
 
 static void too_big_is_believed_about_what_is_in_flight_only(void **state)
@@ -231,6 +238,32 @@ static void too_big_never_goes_below_the_floor(void **state)
     rig_deinit(&r);
 }
 
+static void errors_about_our_syn_end_the_dial_only_when_they_say_unreachable(void **state)
+{
+    static const struct {
+        enum icmp_kind kind;
+        int why;
+    } rows[] = {
+        {ICMP_UNREACH_PORT, ADIT_EREFUSED},      {ICMP_UNREACH_NET, ADIT_ENETUNREACH},
+        {ICMP_UNREACH_HOST, ADIT_EHOSTUNREACH},  {ICMP_UNREACH_ADMIN, ADIT_EHOSTUNREACH},
+        {ICMP_UNREACH_PROTOCOL, ADIT_EREFUSED},  {ICMP_TOO_BIG, 0},
+        {ICMP_TTL_EXCEEDED, 0},                  {ICMP_OTHER, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct icmp_message m = {.kind = rows[i].kind, .mtu_bytes = 1000};
+        struct tcp_rig r;
+
+        rig_init(&r);
+        rig_enter(&r, TCP_SYN_SENT);
+        assert_int_equal(in_icmp(&r, r.t->iss, &m), DROP_NONE);
+        assert_int_equal(r.t->state, rows[i].why ? TCP_CLOSED : TCP_SYN_SENT);
+        assert_int_equal(r.t->why, rows[i].why);
+        rig_deinit(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +277,7 @@ int main(void)
         cmocka_unit_test(super_segments_leave_room_for_sack_blocks),
         cmocka_unit_test(too_big_is_believed_about_what_is_in_flight_only),
         cmocka_unit_test(too_big_never_goes_below_the_floor),
+        cmocka_unit_test(errors_about_our_syn_end_the_dial_only_when_they_say_unreachable),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

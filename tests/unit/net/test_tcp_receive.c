@@ -295,6 +295,27 @@ static void octets_that_come_one_by_one_out_of_order_hold_little_memory(void **s
     rig_deinit(&r);
 }
 
+static void under_memory_pressure_a_window_for_large_segments_opens_again(void **state)
+{
+    struct tcp_rig r;
+    size_t used;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r), 40000), DROP_NONE);
+    assert_int_equal(rig_in(&r, TCP_ACK, r.snd + 40000, rig_ours(&r), 25535), DROP_NONE);
+    rig_forget_output(&r);
+    assert_int_equal(r.t->rcv_edge, r.t->rcv_nxt); /* full */
+    used = r.memory.used_bytes;
+    r.memory.used_bytes = 55 * 1024 * 1024; /* of 64 MiB */
+    tcp_stream(r.t)->ops->consume(tcp_stream(r.t), 65535);
+    rig_out(&r, TCP_ACK, rig_ours(&r), r.snd + 65535, 0);
+    r.memory.used_bytes -= 55 * 1024 * 1024 - used;
+    assert_int_equal(r.out[0].s.wnd, TCP_PRESSED_WINDOW);
+    rig_deinit(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +333,7 @@ int main(void)
         cmocka_unit_test(a_duplicate_is_reported_by_a_dsack),
         cmocka_unit_test(under_memory_pressure_a_small_window_is_offered),
         cmocka_unit_test(octets_that_come_one_by_one_out_of_order_hold_little_memory),
+        cmocka_unit_test(under_memory_pressure_a_window_for_large_segments_opens_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

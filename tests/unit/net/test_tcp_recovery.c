@@ -259,6 +259,182 @@ static void recovery_ends_with_no_more_than_ssthresh(void **state)
     rig_deinit(&r);
 }
 
+/* Two segments, and after two round trips of silence the second again. Returns our first sequence number. */
+static uint32_t probe_the_tail(struct tcp_rig *r)
+{
+    uint32_t una = open_flow(r);
+
+    send_segments(r, 2);
+    rig_sleep(r, 42 * MS);
+    rig_out(r, TCP_ACK, una + MSS, r->snd, MSS);
+    return una;
+}
+
+static void an_ack_that_was_on_its_way_when_the_probe_left_is_no_congestion(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = probe_the_tail(&r), cwnd = r.t->cc.cwnd_bytes;
+
+    (void)state;
+    ack(&r, una + 2 * MSS);
+    assert_true(r.t->tlp_out);
+    ack(&r, una + 2 * MSS); /* for the probe, from a peer that knows no DSACK */
+    assert_false(r.t->tlp_out);
+    send_segments(&r, 1);
+    ack(&r, una + 3 * MSS);
+    assert_int_equal(r.t->cc.cwnd_bytes, cwnd);
+    rig_deinit(&r);
+}
+
+static void a_probe_that_repaired_a_loss_is_congestion(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = probe_the_tail(&r), cwnd = r.t->cc.cwnd_bytes;
+
+    (void)state;
+    ack(&r, una + 2 * MSS);
+    assert_int_equal(r.t->cc.cwnd_bytes, cwnd);
+    send_segments(&r, 1);
+    ack(&r, una + 3 * MSS);
+    assert_false(r.t->tlp_out);
+    assert_int_equal(r.t->cc.cwnd_bytes, cwnd * 7 / 10);
+    rig_deinit(&r);
+}
+
+static void losses_that_the_clock_finds_are_not_repaired_in_one_burst(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 10);
+    rig_sleep(&r, 20 * MS);
+    ack_with_sack(&r, una, una + 9 * MSS, una + 10 * MSS);
+    rig_sleep(&r, 7 * MS);
+    assert_int_equal(r.t->lost_bytes, 8 * MSS);
+    rig_out(&r, TCP_ACK, una, r.snd, MSS);
+    rig_silent(&r);
+    rig_deinit(&r);
+}
+
+static void an_ack_that_shows_more_losses_releases_no_more_than_it_delivers(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 10);
+    rig_sleep(&r, 20 * MS);
+    ack_with_sack(&r, una, una + 7 * MSS, una + 10 * MSS); /* 3 delivered, 7 lost */
+    rig_out(&r, TCP_ACK, una, r.snd, 3 * MSS);
+    rig_silent(&r);
+    rig_deinit(&r);
+}
+
+static void the_reordering_window_is_narrow_again_after_sixteen_recoveries(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 1);
+    rig_sleep(&r, 20 * MS);
+    ack_with_sack(&r, una + MSS, una, una + MSS);
+    ack_with_sack(&r, una + MSS, una, una + MSS);
+    assert_int_equal(r.t->reo_wnd_mult, 3); /* nothing is in flight: each is a round trip of its own */
+    for (int i = 0; i < 16; i++) {
+        uint32_t seq;
+
+        assert_int_equal(r.t->reo_wnd_mult, 3);
+        seq = send_segments(&r, 2);
+        rig_sleep(&r, 20 * MS);
+        ack_with_sack(&r, seq, seq + MSS, seq + 2 * MSS);
+        rig_sleep(&r, 25 * MS);
+        assert_int_equal(r.t->recovery, TCP_RECOVERY);
+        rig_forget_output(&r);
+        ack(&r, seq + 2 * MSS);
+        assert_int_equal(r.t->recovery, TCP_OPEN);
+    }
+    assert_int_equal(r.t->reo_wnd_mult, 1);
+    rig_deinit(&r);
+}
+
+static void dsacks_of_one_round_trip_widen_the_reordering_window_once(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 3);
+    ack_with_sack(&r, una + MSS, una, una + MSS);
+    ack_with_sack(&r, una + MSS, una, una + MSS);
+    ack_with_sack(&r, una + 2 * MSS, una, una + MSS);
+    assert_int_equal(r.t->reo_wnd_mult, 2);
+    rig_deinit(&r);
+}
+
+static void after_a_lost_syn_ack_the_timeout_is_three_seconds_until_something_is_timed(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_SYN_RECEIVED);
+    rig_sleep(&r, 1010ull * MS);
+    rig_forget_output(&r);
+    ack(&r, rig_ours(&r));
+    assert_int_equal(r.t->rto_us, 3000000);
+    assert_int_equal(r.t->cc.cwnd_bytes, 10 * MSS);
+    rig_deinit(&r);
+}
+
+static void after_two_lost_syn_acks_the_first_window_is_one_segment(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_SYN_RECEIVED);
+    rig_sleep(&r, 3100ull * MS);
+    rig_forget_output(&r);
+    ack(&r, rig_ours(&r));
+    assert_int_equal(r.t->cc.cwnd_bytes, MSS);
+    rig_deinit(&r);
+}
+
+static void an_old_ack_does_not_set_the_window(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 2);
+    ack(&r, una + 2 * MSS);
+    r.wnd = 10;
+    assert_int_equal(rig_in(&r, TCP_ACK, r.snd + 5, una + MSS, 5), DROP_NONE); /* newer octets, older ACK */
+    assert_int_equal(r.t->snd_wnd, 65535);
+    assert_int_equal(rig_in(&r, TCP_ACK, r.snd + 5, una + 2 * MSS, 5), DROP_NONE);
+    assert_int_equal(r.t->snd_wnd, 10);
+    rig_deinit(&r);
+}
+
+static void sacked_neighbours_are_one_run_whichever_came_first(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 8);
+    for (uint32_t i = 6; i >= 2; i -= 2)
+        ack_with_sack(&r, una, una + i * MSS, una + (i + 1) * MSS);
+    assert_int_equal(r.t->runs_count, 7);
+    for (uint32_t i = 5; i >= 3; i -= 2)
+        ack_with_sack(&r, una, una + i * MSS, una + (i + 1) * MSS);
+    assert_int_equal(r.t->sacked_bytes, 5 * MSS);
+    assert_int_equal(r.t->runs_count, 3);
+    rig_deinit(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +450,16 @@ int main(void)
         cmocka_unit_test(a_lost_syn_ack_is_repeated_after_a_second),
         cmocka_unit_test(a_dsack_makes_the_reordering_window_larger),
         cmocka_unit_test(recovery_ends_with_no_more_than_ssthresh),
+        cmocka_unit_test(an_ack_that_was_on_its_way_when_the_probe_left_is_no_congestion),
+        cmocka_unit_test(a_probe_that_repaired_a_loss_is_congestion),
+        cmocka_unit_test(losses_that_the_clock_finds_are_not_repaired_in_one_burst),
+        cmocka_unit_test(an_ack_that_shows_more_losses_releases_no_more_than_it_delivers),
+        cmocka_unit_test(the_reordering_window_is_narrow_again_after_sixteen_recoveries),
+        cmocka_unit_test(dsacks_of_one_round_trip_widen_the_reordering_window_once),
+        cmocka_unit_test(after_a_lost_syn_ack_the_timeout_is_three_seconds_until_something_is_timed),
+        cmocka_unit_test(after_two_lost_syn_acks_the_first_window_is_one_segment),
+        cmocka_unit_test(an_old_ack_does_not_set_the_window),
+        cmocka_unit_test(sacked_neighbours_are_one_run_whichever_came_first),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
