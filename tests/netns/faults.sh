@@ -59,8 +59,7 @@ device_deleted()
 
 killed()
 {
-    local before after
-    before=$(traces)
+    traces >$run/before
     tunnel_open
     status 0 "a page before" "${inside[@]}" curl -sS -o /dev/null http://$server4:8080/page
     kill -KILL "$adit_pid"
@@ -71,8 +70,8 @@ killed()
     report $? "the device is gone"
     status 2 "no route is left" "${inside[@]}" ip route get $server4
     echo >$run/end
-    after=$(traces)
-    [ "$before" = "$after" ]
+    traces >$run/after
+    diff $run/before $run/after
     report $? "nothing is left on the host"
 }
 

@@ -183,7 +183,7 @@ late_server()
     local log=$run/late
     ip netns exec $server "$talk" serve-late $server4 1500 >$log 2>&1 &
     wait_for grep -q ready $log
-    "${inside[@]}" tcpdump -U -i adit0 -w $run/late.pcap 'tcp port 7007' 2>$run/late.tcpdump &
+    "${inside[@]}" tcpdump -U --immediate-mode -i adit0 -w $run/late.pcap 'tcp port 7007' 2>$run/late.tcpdump &
     local dump=$!
     wait_for grep -q listening $run/late.tcpdump
     passes "a server that answers late is reached" "${inside[@]}" "$talk" late $server4

@@ -62,6 +62,12 @@ common_congestion_control()
 }
 export -f common_congestion_control
 
+# Duplicate address detection is over: addresses and routes stay as they are.
+settled()
+{
+    ! ip -6 addr | grep -q tentative
+}
+
 # The server's own network, and the link to it.
 topology()
 {
@@ -79,6 +85,7 @@ topology()
     ip -n $server addr add $server6/64 dev wire1 nodad
     ip -n $server link set wire1 up
     ip -n $server link set lo up
+    wait_for settled
     printf 'nameserver %s\n' $server4 >$run/resolv.conf
     mount --bind $run/resolv.conf "$(readlink -f /etc/resolv.conf)"
     serve talk "$talk" serve $server4 $server6
