@@ -84,9 +84,10 @@ server()
 
 start_server()
 {
+    rm -f /run/test/socks5d # or the "ready" of the one before is read
     "$here/socks5d.py" --port $port "$@" >/run/test/socks5d &
     daemon=$!
-    wait_for grep -q ready /run/test/socks5d
+    wait_for grep -qs ready /run/test/socks5d
 }
 
 stop_server()
