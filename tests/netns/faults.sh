@@ -35,6 +35,7 @@ device_deleted()
 {
     local pid before
     tunnel_open
+    rm -f $run/hold
     mkfifo $run/go
     "${inside[@]}" "$talk" hold $server4 50 <$run/go >$run/hold 2>&1 &
     pid=$!
@@ -81,6 +82,7 @@ few_descriptors()
     local pid before
     ulimit -n 64
     tunnel_open
+    rm -f $run/hold
     mkfifo $run/many
     "${inside[@]}" "$talk" hold $server4 30 <$run/many >$run/hold 2>&1 &
     pid=$!
