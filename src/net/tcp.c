@@ -435,12 +435,22 @@ static int tcp_stream_accept(struct stream *s)
     return 0;
 }
 
+/* The connection is over, and what its handler has not read it does not want. */
+static void tcp_forget_received(struct tcp *t)
+{
+    t->closed_by_handler = true;
+    span_clear(&t->rx, &t->engine->span_pool);
+    tcp_notify(t);
+}
+
 static void tcp_stream_abort(struct stream *s)
 {
     struct tcp *t = tcp_of(s);
 
-    if (t->state == TCP_CLOSED)
+    if (t->state == TCP_CLOSED) {
+        tcp_forget_received(t);
         return;
+    }
     if (t->state != TCP_TIME_WAIT && t->state != TCP_SYN_SENT)
         tcp_send_reset(t);
     tcp_end(t, ADIT_ECANCELED);
@@ -547,8 +557,10 @@ static void tcp_stream_close(struct stream *s)
 {
     struct tcp *t = tcp_of(s);
 
-    if (t->state == TCP_CLOSED)
+    if (t->state == TCP_CLOSED || t->state == TCP_TIME_WAIT) {
+        tcp_forget_received(t);
         return;
+    }
     if (t->state == TCP_PENDING || t->state == TCP_SYN_SENT) {
         tcp_stream_abort(s);
         return;

@@ -305,6 +305,41 @@ static void a_fin_that_found_no_memory_leaves_when_there_is_some(void **state)
     rig_deinit(&r);
 }
 
+/* Closed in both directions, with ten octets unread. */
+static void end_with_octets_unread(struct tcp_rig *r, enum tcp_state last)
+{
+    rig_init(r);
+    rig_enter(r, TCP_ESTABLISHED);
+    if (last == TCP_TIME_WAIT)
+        rig_shutdown(r);
+    rig_forget_output(r);
+    (void)rig_in(r, TCP_FIN | TCP_ACK, r->snd, r->t->snd_nxt, 10);
+    if (last == TCP_CLOSED)
+        rig_shutdown(r);
+    rig_forget_output(r);
+    (void)rig_in(r, TCP_ACK, r->snd + 11, r->t->snd_nxt, 0);
+    assert_int_equal(r->t->state, last);
+    assert_false(stream_events(&r->t->stream) & STREAM_CLOSED);
+    rig_drain_ready(r);
+}
+
+static void a_handler_may_let_go_of_an_ended_flow_that_it_has_not_read(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct tcp_rig r;
+
+        end_with_octets_unread(&r, i & 1 ? TCP_TIME_WAIT : TCP_CLOSED);
+        if (i & 2)
+            ops(&r)->close(&r.t->stream);
+        else
+            ops(&r)->abort(&r.t->stream);
+        assert_true(stream_events(&r.t->stream) & STREAM_CLOSED);
+        assert_ptr_equal(rig_ready(&r), r.t);
+        rig_deinit(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +359,7 @@ int main(void)
         cmocka_unit_test(a_flow_is_over_only_when_what_was_received_is_read),
         cmocka_unit_test(a_closed_flow_that_goes_forward_is_not_reset),
         cmocka_unit_test(a_fin_that_found_no_memory_leaves_when_there_is_some),
+        cmocka_unit_test(a_handler_may_let_go_of_an_ended_flow_that_it_has_not_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
