@@ -165,7 +165,8 @@ static void hostile_as_client(struct sim *s, enum attack a)
 {
     static const uint8_t server[4] = {10, 7, 0, 2};
     uint8_t client[4] = {10, 7, 1, (uint8_t)(1 + random_below(&s->random, 3))};
-    struct tcp_segment seg = {.src_port = (uint16_t)(SIM_HOSTILE_PORT + random_below(&s->random, 1000)),
+    uint16_t port = (uint16_t)(SIM_HOSTILE_PORT + random_below(&s->random, 1000));
+    struct tcp_segment seg = {.src_port = port,
                               .dst_port = a == ATTACK_SYN_REFUSED ? SIM_REFUSED_PORT : 80,
                               .seq = (uint32_t)random_next(&s->random),
                               .flags = a == ATTACK_NO_FLOW ? TCP_ACK : TCP_SYN,

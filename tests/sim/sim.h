@@ -87,6 +87,7 @@ struct sim {
     uint64_t mtu_change_at_ns; /* link[0] and link[1] then take mtu_after_bytes; 0: never */
     uint32_t mtu_after_bytes;
     double hostile;            /* probability of a hostile packet at each step */
+    bool memory_may_fail;
     uint64_t finished_ns;      /* when the last flow ended */
     bool trace;                /* ADIT_SIM_TRACE is set: each packet that arrives is printed, with its verdict */
     const char *failure;       /* the oracle's complaint; NULL: none */
@@ -100,6 +101,8 @@ struct sim_options {
     const struct cc_ops *cc;
     uint32_t rx_window_bytes, tx_buffer_bytes;
     uint64_t budget_bytes;     /* of memory, per host */
+    const adit_allocator *allocator[2]; /* of each host; it may fail: then buffers are not kept for reuse, and a flow may end
+                                           early, but has to say so. NULL: the C library's */
     uint32_t tcp_max, tcp_per_client_max, half_open_max, half_open_per_client_max; /* 0: more than enough */
     struct sim_link_config link[2];
 };
