@@ -42,7 +42,11 @@ static void tcp_heard(struct tcp *t)
 /* RFC 7323 section 4.3. Only from a segment whose acknowledgment was believed as well: a blind one must not set the clock. */
 static void tcp_take_timestamp(struct tcp *t, const struct tcp_segment *s)
 {
-    if (!t->ts_on || !s->has_ts || seq_lt(t->rcv_acked, s->seq) || seq_lt(s->ts_val, t->ts_recent))
+    bool is_forgotten = t->engine->now_ns - t->ts_recent_ns >= TCP_PAWS_IDLE_NS;
+
+    if (!t->ts_on || !s->has_ts || seq_lt(t->rcv_acked, s->seq))
+        return;
+    if (seq_lt(s->ts_val, t->ts_recent) && !is_forgotten)
         return;
     t->ts_recent = s->ts_val;
     t->ts_recent_ns = t->engine->now_ns;

@@ -33,6 +33,7 @@ struct tcp_rig {
     uint32_t edge;           /* the window that we offered it ends here */
     uint32_t ts;             /* the peer's timestamp clock; 0: no timestamps */
     uint16_t wnd;            /* what it offers, unscaled */
+    uint16_t gso_bytes;      /* what it sends are super-segments of such segments; 0: they are not */
 };
 
 static inline bool rig_output(void *ctx, const struct packet_out *p)
@@ -162,7 +163,11 @@ static inline enum drop rig_in_segment(struct tcp_rig *r, struct tcp_segment s, 
     sum = checksum_add(sum, b->data + ip_bytes, ip.payload_bytes);
     b->data[ip_bytes + 16] = (uint8_t)(checksum_finish(sum) >> 8);
     b->data[ip_bytes + 17] = (uint8_t)checksum_finish(sum);
-    why = net_input(&r->net, &(struct packet){.buf = b, .data = b->data, .len_bytes = ip_bytes + ip.payload_bytes},
+    why = net_input(&r->net,
+                    &(struct packet){.buf = b,
+                                     .data = b->data,
+                                     .len_bytes = ip_bytes + ip.payload_bytes,
+                                     .gso_bytes = r->gso_bytes},
                     r->now_ns);
     buf_unref(b);
     return why;

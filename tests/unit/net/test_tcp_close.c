@@ -340,6 +340,38 @@ static void a_handler_may_let_go_of_an_ended_flow_that_it_has_not_read(void **st
     }
 }
 
+static void the_oldest_flow_in_time_wait_makes_room_for_a_new_one(void **state)
+{
+    struct tcp_segment s = {.src_port = 40001, .dst_port = 80, .seq = 5, .flags = TCP_SYN, .wnd = 1000};
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    r.engine.tcp_pool.used_max = 1;
+    (void)wait_alone(&r);
+    assert_int_equal(r.engine.flows, 1);
+    assert_int_equal(rig_in_segment(&r, s, "", 0), DROP_NONE);
+    assert_int_equal(r.engine.flows, 1);
+    r.t = rig_ready(&r);
+    assert_non_null(r.t);
+    assert_int_equal(r.t->flow.key.client_port, 40001);
+    rig_deinit(&r);
+}
+
+static void a_flow_in_time_wait_that_its_handler_still_holds_makes_no_room(void **state)
+{
+    struct tcp_segment s = {.src_port = 40001, .dst_port = 80, .seq = 5, .flags = TCP_SYN, .wnd = 1000};
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    r.engine.tcp_pool.used_max = 1;
+    rig_enter(&r, TCP_TIME_WAIT);
+    assert_int_equal(rig_in_segment(&r, s, "", 0), DROP_TCP_FLOW_LIMIT);
+    assert_int_equal(r.t->state, TCP_TIME_WAIT);
+    rig_deinit(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -360,6 +392,8 @@ int main(void)
         cmocka_unit_test(a_closed_flow_that_goes_forward_is_not_reset),
         cmocka_unit_test(a_fin_that_found_no_memory_leaves_when_there_is_some),
         cmocka_unit_test(a_handler_may_let_go_of_an_ended_flow_that_it_has_not_read),
+        cmocka_unit_test(the_oldest_flow_in_time_wait_makes_room_for_a_new_one),
+        cmocka_unit_test(a_flow_in_time_wait_that_its_handler_still_holds_makes_no_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

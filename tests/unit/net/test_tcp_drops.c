@@ -337,6 +337,49 @@ static void a_reset_with_old_octets_is_not_answered(void **state)
     rig_deinit(&r);
 }
 
+static void a_flow_is_challenged_once_in_half_a_second(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(rig_in(&r, TCP_RST, r.snd + 1, 0, 0), DROP_TCP_RESET_CHALLENGED);
+        rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
+        for (int n = 0; n < 10; n++) {
+            assert_int_equal(rig_in(&r, TCP_RST, r.snd + 1, 0, 0), DROP_TCP_RESET_CHALLENGED);
+            rig_silent(&r);
+        }
+        rig_sleep(&r, TCP_CHALLENGE_NS);
+    }
+    rig_deinit(&r);
+}
+
+static void challenges_of_all_flows_are_limited_by_a_number_that_nobody_knows(void **state)
+{
+    /* The random numbers of the rig are all 0x5a5a. */
+    const uint32_t limit = TCP_CHALLENGES_PER_SECOND / 2 + 0x5a5a % TCP_CHALLENGES_PER_SECOND;
+    struct tcp_rig r;
+    uint32_t sent = 0;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    for (uint32_t n = 0; n < limit + 100; n++) {
+        r.t->challenge_ns = 0; /* as of another flow */
+        assert_int_equal(rig_in(&r, TCP_RST, r.snd + 1, 0, 0), DROP_TCP_RESET_CHALLENGED);
+        sent += rig_next(&r) != NULL;
+        rig_forget_output(&r);
+    }
+    assert_int_equal(sent, limit);
+    rig_sleep(&r, 1000000000);
+    r.t->challenge_ns = 0;
+    (void)rig_in(&r, TCP_RST, r.snd + 1, 0, 0);
+    rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
+    rig_deinit(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -365,6 +408,8 @@ int main(void)
         cmocka_unit_test(an_exact_reset_is_tcp_reset),
         cmocka_unit_test(an_old_segment_of_a_flow_in_time_wait_is_tcp_time_wait),
         cmocka_unit_test(a_reset_with_old_octets_is_not_answered),
+        cmocka_unit_test(a_flow_is_challenged_once_in_half_a_second),
+        cmocka_unit_test(challenges_of_all_flows_are_limited_by_a_number_that_nobody_knows),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

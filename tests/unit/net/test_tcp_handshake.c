@@ -264,6 +264,48 @@ static void errors_about_our_syn_end_the_dial_only_when_they_say_unreachable(voi
     }
 }
 
+static void a_smaller_path_is_forgotten_after_ten_minutes(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    rig_write(&r, 1000);
+    rig_forget_output(&r);
+    assert_int_equal(in_too_big(&r, rig_ours(&r), 600), DROP_NONE);
+    assert_int_equal(r.t->snd_mss_bytes, 560);
+    rig_forget_output(&r);
+    assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r) + 1000, 0), DROP_NONE);
+    rig_sleep(&r, TCP_PMTU_NS - 1000000000);
+    rig_write(&r, 100);
+    rig_forget_output(&r);
+    assert_int_equal(r.t->snd_mss_bytes, 560);
+    assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r) + 1100, 0), DROP_NONE);
+    rig_sleep(&r, 2000000000);
+    rig_write(&r, 100);
+    rig_forget_output(&r);
+    assert_int_equal(r.t->snd_mss_bytes, 1460);
+    rig_deinit(&r);
+}
+
+static void octets_in_a_syn_are_not_acknowledged(void **state)
+{
+    struct tcp_segment s = {.src_port = 40000, .dst_port = 80, .seq = RIG_PEER_ISS, .flags = TCP_SYN, .wnd = 1000};
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    assert_int_equal(rig_in_segment(&r, s, "early", 5), DROP_NONE);
+    r.t = rig_ready(&r);
+    r.t->flow.owner = &r;
+    assert_int_equal(tcp_stream(r.t)->ops->accept(tcp_stream(r.t)), 0);
+    rig_out(&r, TCP_SYN | TCP_ACK, r.t->iss, RIG_PEER_ISS + 1, 0);
+    assert_int_equal(rig_in(&r, TCP_ACK, RIG_PEER_ISS + 1, rig_ours(&r), 5), DROP_NONE);
+    assert_int_equal(r.t->rx.bytes, 5);
+    rig_deinit(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -278,6 +320,8 @@ int main(void)
         cmocka_unit_test(too_big_is_believed_about_what_is_in_flight_only),
         cmocka_unit_test(too_big_never_goes_below_the_floor),
         cmocka_unit_test(errors_about_our_syn_end_the_dial_only_when_they_say_unreachable),
+        cmocka_unit_test(a_smaller_path_is_forgotten_after_ten_minutes),
+        cmocka_unit_test(octets_in_a_syn_are_not_acknowledged),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

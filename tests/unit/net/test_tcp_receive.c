@@ -236,6 +236,9 @@ static void a_timestamp_older_than_24_days_is_not_held_against_the_peer(void **s
     assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r), 1), DROP_TCP_PAWS);
     r.now_ns += TCP_PAWS_IDLE_NS;
     assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r), 1), DROP_NONE);
+    rig_forget_output(&r);
+    r.ts = 49; /* the newer one counts from now on */
+    assert_int_equal(rig_in(&r, TCP_ACK, r.snd + 1, rig_ours(&r), 1), DROP_TCP_PAWS);
     rig_deinit(&r);
 }
 
@@ -316,6 +319,25 @@ static void under_memory_pressure_a_window_for_large_segments_opens_again(void *
     rig_deinit(&r);
 }
 
+static void a_super_segment_is_one_segment_that_stands_for_many(void **state)
+{
+    static const uint8_t zeros[5 * 1460];
+    struct tcp_segment s = {.src_port = 40000, .dst_port = 80, .flags = TCP_ACK, .wnd = 65535};
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    r.t->quick_acks = 0;
+    s.seq = r.snd;
+    s.ack = rig_ours(&r);
+    r.gso_bytes = 1460;
+    assert_int_equal(rig_in_segment(&r, s, zeros, sizeof(zeros)), DROP_NONE);
+    rig_out(&r, TCP_ACK, rig_ours(&r), r.snd + (uint32_t)sizeof(zeros), 0);
+    assert_int_equal(r.t->rcv_mss_bytes, 1460);
+    rig_deinit(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +356,7 @@ int main(void)
         cmocka_unit_test(under_memory_pressure_a_small_window_is_offered),
         cmocka_unit_test(octets_that_come_one_by_one_out_of_order_hold_little_memory),
         cmocka_unit_test(under_memory_pressure_a_window_for_large_segments_opens_again),
+        cmocka_unit_test(a_super_segment_is_one_segment_that_stands_for_many),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

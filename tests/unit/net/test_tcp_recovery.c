@@ -435,6 +435,35 @@ static void sacked_neighbours_are_one_run_whichever_came_first(void **state)
     rig_deinit(&r);
 }
 
+static void what_was_repeated_is_timed_by_the_timestamp_that_comes_back(void **state)
+{
+    struct tcp_segment s = {.src_port = 40000, .dst_port = 80, .flags = TCP_ACK, .wnd = 65535, .has_ts = true};
+    struct tcp_rig r;
+    const struct rig_segment *o;
+
+    (void)state;
+    rig_init(&r);
+    r.ts = 1000;
+    rig_enter(&r, TCP_ESTABLISHED);
+    r.t->srtt_us = r.t->min_rtt_us = 20000;
+    r.t->rttvar_us = 5000;
+    r.t->sack_on = false;
+    rig_write(&r, 100);
+    rig_forget_output(&r);
+    rig_sleep(&r, 250 * MS); /* a timeout after 200 */
+    o = rig_next(&r);
+    assert_non_null(o);
+    assert_int_equal(r.t->backoff_log2, 1);
+    s.seq = r.snd;
+    s.ack = rig_ours(&r) + 100;
+    s.ts_val = 1250;
+    s.ts_ecr = o->s.ts_val - 200; /* it is the first copy that is answered: after 250 ms */
+    assert_int_equal(rig_in_segment(&r, s, "", 0), DROP_NONE);
+    assert_in_range(r.t->srtt_us, 20000 * 7 / 8 + 245000 / 8, 20000 * 7 / 8 + 255000 / 8);
+    assert_int_equal(r.t->backoff_log2, 0);
+    rig_deinit(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -460,6 +489,7 @@ int main(void)
         cmocka_unit_test(after_two_lost_syn_acks_the_first_window_is_one_segment),
         cmocka_unit_test(an_old_ack_does_not_set_the_window),
         cmocka_unit_test(sacked_neighbours_are_one_run_whichever_came_first),
+        cmocka_unit_test(what_was_repeated_is_timed_by_the_timestamp_that_comes_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
