@@ -138,6 +138,7 @@ struct tcp {
     bool fin_wanted : 1;     /* shutdown or close was called */
     bool fin_sent : 1;
     bool fin_received : 1;   /* and in order */
+    bool fin_early : 1;      /* out of order: at fin_seq */
     bool closed_by_handler : 1; /* nobody reads any more */
     bool ack_now : 1, ack_later : 1;
     bool probe_now : 1;      /* persist or keepalive: an empty segment below the window */
@@ -186,23 +187,22 @@ struct tcp {
     uint32_t rcv_limit;     /* octets that may wait for the handler */
     uint32_t rcv_grown_at;  /* sequence number at which rcv_limit last grew */
     uint32_t unacked_bytes; /* received since the last ACK */
-    uint16_t rcv_mss_bytes; /* what the peer sends */
     uint32_t fin_seq;       /* of a FIN that came out of order; valid with fin_early */
-    bool fin_early;
     struct span_queue rx;
     struct tcp_island *islands; /* out of order: by sequence number, never touching */
     struct tcp_island *islands_tail; /* the last one, where most arrive; NULL: look for it from the front */
-    uint32_t islands_count;
+    uint16_t islands_count;
+    uint16_t rcv_mss_bytes; /* what the peer sends */
     uint32_t island_recent;     /* a sequence number in the one that grew last: it is reported first (RFC 2018 section 4) */
     struct tcp_range dsack; /* RFC 2883 */
     uint32_t ts_recent, ts_offset;
     uint64_t ts_recent_ns;
     uint64_t heard_ns;      /* anything acceptable from the peer */
     uint64_t challenge_ns;  /* the last challenge ACK */
-    uint32_t idle_ms;       /* prepare()'s; 0: the configured */
 
     uint64_t rx_bytes, tx_bytes;
     uint32_t retransmits;
+    uint32_t idle_ms;       /* prepare()'s; 0: the configured */
 };
 
 /* Data and FIN that may exist: from the front of tx. */
