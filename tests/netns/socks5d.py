@@ -27,6 +27,7 @@ Modes of UDP:
 """
 import argparse
 import ipaddress
+import os
 import select
 import socket
 import struct
@@ -42,7 +43,8 @@ class Over(Exception):
 
 
 def say(*words):
-    print(*words, flush=True)
+    """One write for a line: threads that say something at once must not cut each other's words."""
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
 def address_octets(host, port):
