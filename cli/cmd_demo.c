@@ -108,8 +108,10 @@ static bool scene_report(const struct demo_scene *scene, int results, double cpu
 static int scene_run(struct tunnel *t, struct sandbox *s, const struct sandbox_options *inside,
                      struct complaint *why)
 {
-    if (sandbox_open(s, inside, why) || tunnel_start(t, sandbox_device_take(s), s->vnet_hdr, why) ||
-        sandbox_go(s, why))
+    if (sandbox_open(s, inside, why))
+        return -1;
+    struct device device = sandbox_device_take(s);
+    if (tunnel_start(t, &device, why) || sandbox_go(s, why))
         return -1;
     job_wait(s->pid);
     return 0;
@@ -120,7 +122,7 @@ static bool scene_show(const struct demo_scene *scene, const char *stack, const 
     int ends[2];
     struct complaint why = {0};
     struct tunnel tunnel;
-    struct sandbox sandbox = {.pid = -1, .control = -1, .device = -1};
+    struct sandbox sandbox = {.pid = -1, .control = -1, .device = {.fd = -1}};
     struct tunnel_options outside = {.via = scene->via, .stack = stack, .mtu_bytes = MTU_BYTES};
     if (pipe2(ends, O_CLOEXEC)) {
         perror("adit: pipe");
@@ -128,7 +130,7 @@ static bool scene_show(const struct demo_scene *scene, const char *stack, const 
     }
     struct demo_play play = {.scene = scene, .results = ends[1]};
     struct sandbox_options inside = {
-        .mtu_bytes = MTU_BYTES, .run = scene_play, .ctx = &play, .signals = signals};
+        .mtu_bytes = MTU_BYTES, .listens = tunnel_listens(stack), .run = scene_play, .ctx = &play, .signals = signals};
     double cpu = summary_cpu_seconds();
     bool ok = tunnel_init(&tunnel, &outside, &why) == 0 &&
               scene_run(&tunnel, &sandbox, &inside, &why) == 0;

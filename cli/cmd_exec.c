@@ -42,7 +42,7 @@ static const struct option exec_options[] = {
     EXEC_OPTION(0, "via", OPTION_TEXT, "URL", via,
                 "direct (default), socks5://HOST:PORT, hello, echo, discard, block"),
     EXEC_OPTION(0, "stack", OPTION_TEXT, "STACK", stack,
-                "who terminates TCP: userspace; default: auto"),
+                "who terminates TCP: userspace, system (the kernel); default: auto"),
     {"mtu", 0, OPTION_NUMBER, "BYTES", "of the device inside; default 1500",
      offsetof(struct exec_args, mtu_bytes), 1280, 65535},
     EXEC_OPTION(0, "no-offload", OPTION_FLAG, NULL, no_offload,
@@ -145,7 +145,8 @@ static int exec_start(struct sandbox *s, struct tunnel *t, const struct sandbox_
     if (sandbox_open(s, inside, why))
         return -1;
     signal(SIGPIPE, SIG_IGN); /* a closed stderr must not cost the command its network */
-    if (tunnel_start(t, sandbox_device_take(s), s->vnet_hdr, why))
+    struct device device = sandbox_device_take(s);
+    if (tunnel_start(t, &device, why))
         return -1;
     return sandbox_go(s, why);
 }
@@ -171,11 +172,12 @@ static int exec_command(const struct exec_args *args, char **argv, const sigset_
                                      .verbose = args->verbose};
     struct sandbox_options inside = {.mtu_bytes = args->mtu_bytes,
                                      .no_offload = args->no_offload,
+                                     .listens = tunnel_listens(args->stack),
                                      .resolv_conf = dns.resolv_conf,
                                      .run = command_execute,
                                      .ctx = argv,
                                      .signals = signals};
-    struct sandbox sandbox = {.pid = -1, .control = -1, .device = -1};
+    struct sandbox sandbox = {.pid = -1, .control = -1, .device = {.fd = -1}};
     struct tunnel tunnel = {0};
     double started = summary_clock_seconds();
     int status = STATUS_NOT_STARTED;

@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* device: the TUN inside the namespace. */
 #pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include "complaint.h"
+
+enum { DEVICE_LISTENERS_MAX = 2 };
 
 struct sandbox_options;
 
 struct device {
-    int fd;
+    int fd; /* -1: none */
     int vnet_hdr;
+    int listeners[DEVICE_LISTENERS_MAX]; /* where the kernel accepts flows, for the stack "system" */
+    size_t listeners_count;
 };
 
 /* What /dev/net/tun looks like from outside: in a user namespace its owner would be told as "nobody". */
@@ -17,7 +24,8 @@ struct device_node {
 };
 
 void device_node_look(struct device_node *node);
-/* Makes it in this process's network namespace, with the sandbox's addresses and default routes.
- * node: as it looked before the namespace was entered. */
+/* Makes it in this process's network namespace, with the sandbox's addresses and default routes, and with listeners if it
+ * wants them. node: as it looked before the namespace was entered. */
 int device_make(struct device *d, const struct device_node *node, const struct sandbox_options *inside,
                 struct complaint *why);
+void device_close(struct device *d);

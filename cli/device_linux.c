@@ -65,5 +65,18 @@ int device_make(struct device *d, const struct device_node *node, const struct s
     o.default_route = 1;
     if (adit_device_open(&o, &d->fd, &d->vnet_hdr, name, &e) < 0)
         return complain(why, node, &e);
+    if (inside->listens && adit_device_listen(&o, name, d->listeners, &d->listeners_count, &e) < 0) {
+        device_close(d);
+        return complaint_from_error(why, &e);
+    }
     return 0;
+}
+
+void device_close(struct device *d)
+{
+    if (d->fd >= 0)
+        close(d->fd);
+    while (d->listeners_count > 0)
+        close(d->listeners[--d->listeners_count]);
+    d->fd = -1;
 }

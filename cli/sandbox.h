@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/types.h>
 #include "complaint.h"
+#include "device.h"
 
 /* The addresses inside. 192.0.0.0/29 is the IPv4 service continuity prefix (RFC 7335): it is meant for such a link, and no
  * network that a command may want to reach has it. The second of each is the nameserver. */
@@ -16,6 +17,7 @@ struct
     sandbox_options { /* borrowed until sandbox_open() returns, in the child as long as it lives */
     uint32_t mtu_bytes;
     int no_offload;          /* of the device: packets of its MTU, one at a time */
+    bool listens;            /* the device gets listeners */
     const char *resolv_conf; /* the text of the private one; NULL: the host's stays in sight */
     int (*run)(void *ctx); /* in the child, at the word "go"; what it returns is the exit status */
     void *ctx;
@@ -25,14 +27,13 @@ struct
 struct sandbox {
     pid_t pid;
     int control; /* the child waits at its other end; our closing it means "do not start" */
-    int device;  /* the TUN; -1 once sandbox_device_take() was called */
-    int vnet_hdr;
+    struct device device; /* the TUN; fd -1 once sandbox_device_take() was called */
 };
 
 /* Forks; when it returns 0 the child stands in its namespaces with everything set up and no capability left. Call it
  * before any thread is started. */
 int sandbox_open(struct sandbox *s, const struct sandbox_options *o, struct complaint *why);
-int sandbox_device_take(struct sandbox *s);
+struct device sandbox_device_take(struct sandbox *s);
 /* The child runs o->run(). */
 int sandbox_go(struct sandbox *s, struct complaint *why);
 /* A child that was not told to go ends without having run anything. */

@@ -29,15 +29,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The child's one message. A descriptor comes with it when ok. */
+/* The child's one message. The device's descriptors come with it when ok: the TUN's, then those of the listeners. */
 struct sandbox_ready {
-    int ok, vnet_hdr;
+    int ok, vnet_hdr, fds_count;
     struct complaint why;
 };
 
-union control_space { /* ancillary data for one descriptor, aligned */
+enum { FDS_MAX = 1 + DEVICE_LISTENERS_MAX };
+
+union control_space { /* ancillary data for the descriptors, aligned */
     struct cmsghdr header;
-    char octets[CMSG_SPACE(sizeof(int))];
+    char octets[CMSG_SPACE(FDS_MAX * sizeof(int))];
 };
 
 /* ---- the child ---- */
@@ -53,19 +55,22 @@ static int child_setup(const struct sandbox_options *o, struct device *d, struct
     return privilege_drop(why);
 }
 
-static void ready_send(int control, struct sandbox_ready *ready, int device)
+static void ready_send(int control, struct sandbox_ready *ready, const struct device *device)
 {
+    int fds[FDS_MAX] = {device->fd};
+    size_t fds_bytes = (1 + device->listeners_count) * sizeof(int);
     union control_space space = {0};
     struct iovec iov = {.iov_base = ready, .iov_len = sizeof(*ready)};
     struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
     if (ready->ok) {
         m.msg_control = &space;
-        m.msg_controllen = sizeof(space);
+        m.msg_controllen = CMSG_SPACE(fds_bytes);
         struct cmsghdr *c = CMSG_FIRSTHDR(&m);
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(device));
-        memcpy(CMSG_DATA(c), &device, sizeof(device));
+        c->cmsg_len = CMSG_LEN(fds_bytes);
+        memcpy(fds + 1, device->listeners, device->listeners_count * sizeof(int));
+        memcpy(CMSG_DATA(c), fds, fds_bytes);
     }
     sendmsg(control, &m, MSG_NOSIGNAL);
 }
@@ -77,9 +82,9 @@ static void child_main(int control, const struct sandbox_options *o)
     sigprocmask(SIG_SETMASK, o->signals, NULL);
     ready.ok = child_setup(o, &d, &ready.why) == 0;
     ready.vnet_hdr = d.vnet_hdr;
-    ready_send(control, &ready, d.fd);
-    if (d.fd >= 0)
-        close(d.fd);
+    ready.fds_count = 1 + (int)d.listeners_count;
+    ready_send(control, &ready, &d);
+    device_close(&d);
     char go;
     if (!ready.ok || read(control, &go, 1) != 1)
         _exit(STATUS_NOT_STARTED);
@@ -89,8 +94,9 @@ static void child_main(int control, const struct sandbox_options *o)
 
 /* ---- the parent ---- */
 
-static int ready_receive(int control, struct sandbox_ready *ready, int *device)
+static int ready_receive(int control, struct sandbox_ready *ready, struct device *device)
 {
+    int fds[FDS_MAX];
     union control_space space = {0};
     struct iovec iov = {.iov_base = ready, .iov_len = sizeof(*ready)};
     struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -103,8 +109,13 @@ static int ready_receive(int control, struct sandbox_ready *ready, int *device)
     if (n != (ssize_t)sizeof(*ready))
         return -1;
     struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-    if (c && c->cmsg_type == SCM_RIGHTS)
-        memcpy(device, CMSG_DATA(c), sizeof(*device));
+    if (!c || c->cmsg_type != SCM_RIGHTS)
+        return 0;
+    memcpy(fds, CMSG_DATA(c), (size_t)ready->fds_count * sizeof(int));
+    device->fd = fds[0];
+    device->vnet_hdr = ready->vnet_hdr;
+    device->listeners_count = (size_t)ready->fds_count - 1;
+    memcpy(device->listeners, fds + 1, device->listeners_count * sizeof(int));
     return 0;
 }
 
@@ -118,14 +129,13 @@ static int sandbox_await(struct sandbox *s, struct complaint *why)
     *why = ready.why;
     if (!ready.ok)
         return -1;
-    s->vnet_hdr = ready.vnet_hdr;
     return 0;
 }
 
 int sandbox_open(struct sandbox *s, const struct sandbox_options *o, struct complaint *why)
 {
     int ends[2];
-    *s = (struct sandbox){.pid = -1, .control = -1, .device = -1};
+    *s = (struct sandbox){.pid = -1, .control = -1, .device = {.fd = -1}};
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) {
         complaint_what(why, "no socket for the child process");
         return complaint_os(why, "socketpair", errno);
@@ -148,10 +158,10 @@ int sandbox_open(struct sandbox *s, const struct sandbox_options *o, struct comp
     return -1;
 }
 
-int sandbox_device_take(struct sandbox *s)
+struct device sandbox_device_take(struct sandbox *s)
 {
-    int device = s->device;
-    s->device = -1;
+    struct device device = s->device;
+    s->device = (struct device){.fd = -1};
     return device;
 }
 
@@ -168,13 +178,12 @@ int sandbox_go(struct sandbox *s, struct complaint *why)
 
 void sandbox_close(struct sandbox *s)
 {
-    if (s->device >= 0)
-        close(s->device);
+    device_close(&s->device);
     if (s->control >= 0) {
         close(s->control);
         if (s->pid > 0)
             while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
                 ;
     }
-    *s = (struct sandbox){.pid = -1, .control = -1, .device = -1};
+    *s = (struct sandbox){.pid = -1, .control = -1, .device = {.fd = -1}};
 }

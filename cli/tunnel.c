@@ -72,16 +72,19 @@ int tunnel_init(struct tunnel *t, const struct tunnel_options *o, struct complai
     return o->pcap ? pcap_create(t, why) : 0;
 }
 
-static void options_fill(struct tunnel *t, const adit_socket *device, adit_options *o)
+static void options_fill(struct tunnel *t, const struct device *device, adit_options *o)
 {
     static const int levels[] = {ADIT_LOG_WARN, ADIT_LOG_INFO, ADIT_LOG_DEBUG};
     const struct tunnel_options *from = t->options;
     int verbose = from->verbose > 2 ? 2 : from->verbose;
     adit_options_init(o, ADIT_PRESET_DESKTOP);
     o->kind = ADIT_DEV_FD;
-    o->fds = device;
+    o->fds = &device->fd;
     o->fds_count = 1;
     o->take_fds = 1;
+    o->fd_vnet_hdr = device->vnet_hdr;
+    o->listeners = device->listeners;
+    o->listeners_count = device->listeners_count;
     o->mtu_bytes = from->mtu_bytes;
     o->fault = from->fault;
     o->stack = from->stack;
@@ -103,13 +106,17 @@ static void descriptors_raise(void)
     setrlimit(RLIMIT_NOFILE, &files);
 }
 
-int tunnel_start(struct tunnel *t, adit_socket device, int vnet_hdr, struct complaint *why)
+bool tunnel_listens(const char *stack)
+{
+    return strcmp(stack, "system") == 0 || (!*stack && !strstr(adit_features(), " userspace"));
+}
+
+int tunnel_start(struct tunnel *t, const struct device *device, struct complaint *why)
 {
     adit_options o;
     adit_error e = {0};
     descriptors_raise();
-    options_fill(t, &device, &o);
-    o.fd_vnet_hdr = vnet_hdr;
+    options_fill(t, device, &o);
     if (adit_new(&t->engine, &o, adit_proxy_handler(t->proxy), adit_proxy_ctx(t->proxy), &e) < 0)
         return complaint_from_error(why, &e);
     if (adit_start(t->engine, &e) < 0)

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include "complaint.h"
+#include "device.h"
 #include "adit/adit.h"
 #include "adit/proxy.h"
 
@@ -29,8 +30,10 @@ struct tunnel {
 /* Checks what a person may have got wrong (URL, path), before anything else is made. -1: see why. In every case
  * tunnel_deinit() may be called. */
 int tunnel_init(struct tunnel *t, const struct tunnel_options *o, struct complaint *why);
-/* Runs it on this TUN descriptor, which is the tunnel's from here on. */
-int tunnel_start(struct tunnel *t, adit_socket device, int vnet_hdr, struct complaint *why);
+/* Whether that stack needs a device with listeners. */
+bool tunnel_listens(const char *stack);
+/* Runs it on this TUN, whose descriptors are the tunnel's from here on. */
+int tunnel_start(struct tunnel *t, const struct device *device, struct complaint *why);
 /* Lets what the command left in the kernel's buffers leave, for a bounded time; *s is the last word of the counters. */
 void tunnel_drain(struct tunnel *t, adit_stats *s);
 /* Stops it. False: the capture file could not be written to its end (said on stderr). */

@@ -83,6 +83,8 @@ static void close_taken(const adit_options *o)
         return;
     for (size_t i = 0; i < o->fds_count; i++)
         sock_close(o->fds[i]);
+    for (size_t i = 0; o->listeners && i < o->listeners_count; i++)
+        sock_close(o->listeners[i]);
 }
 
 int adit_new(adit **out, const adit_options *o, const adit_handler *h, void *ctx, adit_error *err)
@@ -209,6 +211,19 @@ int adit_device_open(const adit_options *o, adit_socket *fd, int *vnet_hdr, char
         *err = (adit_error){0};
     e = options_take(&all, o, err);
     return e ? e : tun_open_fd(&all, fd, vnet_hdr, name, err);
+}
+
+int adit_device_listen(const adit_options *o, const char *name, adit_socket listeners[2], size_t *count,
+                       adit_error *err)
+{
+    adit_options all;
+    int e;
+
+    *count = 0;
+    if (err)
+        *err = (adit_error){0};
+    e = options_take(&all, o, err);
+    return e ? e : listen_open(&all, name, listeners, count, err);
 }
 
 void adit_log(adit *a, int level, const char *module, uint64_t flow, const char *msg)

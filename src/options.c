@@ -154,6 +154,8 @@ static int check_device(const adit_options *o, adit_error *err)
         return bad(err, "fds", "a device made of descriptors needs one", "set fds and fds_count");
     if (o->kind == ADIT_DEV_FD && o->fds_count > 1)
         return error_set(err, ADIT_ENOTSUP, 0, "options", "fds_count: this version runs one queue", "give it one descriptor");
+    if (o->listeners_count > 2 || (o->listeners_count > 0 && !o->listeners))
+        return bad(err, "listeners", "one socket for each family", "pass on what adit_device_listen() gave");
     if (o->fd_vnet_hdr && o->fd_family_prefix)
         return bad(err, "fd_vnet_hdr, fd_family_prefix", "a packet has one or the other in front", "set one of them");
     if (o->netns && o->netns_fd != ADIT_NO_SOCKET)

@@ -102,6 +102,7 @@ int adit_status(adit *a, char *text, size_t len)
     const struct worker *w = &a->worker;
     adit_stats s = {.size = sizeof(s)};
     uint32_t v = adit_version();
+    const char *engine = w->stack.ops->engine;
     char device[sizeof(w->report.device)];
 
     (void)adit_get_stats(a, &s);
@@ -114,12 +115,12 @@ int adit_status(adit *a, char *text, size_t len)
                     "device-kind: %s\n"
                     "device-offloads: %s\n"
                     "mtu: %u\n"
-                    "stack: %s\n"
+                    "stack: %s%s%s%s\n"
                     "tcp: %" PRIu64 " open, %" PRIu64 " half-open, %" PRIu64 " in all\n"
                     "udp: %" PRIu64 " open, %" PRIu64 " in all\n"
                     "memory: %" PRIu64 " of %" PRIu64 " bytes\n",
                     v >> 24, v >> 16 & 0xff, v >> 8 & 0xff, w->device->ifname, w->device->ops->name, device,
-                    w->device->mtu_bytes, w->stack.ops->name, s.tcp_open, s.tcp_half_open, s.tcp_total, s.udp_open,
+                    w->device->mtu_bytes, w->stack.ops->name, engine ? " (" : "", engine ? engine : "", engine ? ")" : "", s.tcp_open, s.tcp_half_open, s.tcp_total, s.udp_open,
                     s.udp_total, s.memory_used_bytes, s.memory_budget_bytes);
 }
 

@@ -2,6 +2,7 @@
 /* worker: see worker.h. */
 #include "worker.h"
 #include <assert.h>
+#include <fcntl.h>
 #include <string.h>
 #include <uv.h>
 #include "base/error.h"
@@ -291,8 +292,31 @@ static int worker_init_loop(struct worker *w, adit_error *err)
     return e;
 }
 
+/* Where the kernel accepts: beside a device of ours, or from whoever opened the one that was given. On failure the device is
+ * closed. */
+static int worker_take_listeners(struct worker *w, struct device *d, adit_error *err)
+{
+    const adit_options *o = w->options;
+
+    w->listeners_count = d->listeners_count;
+    memcpy(w->listeners, d->listeners, sizeof(w->listeners));
+    d->listeners_count = 0;
+    for (size_t i = 0; o->kind == ADIT_DEV_FD && i < o->listeners_count; i++) {
+        int fd = fcntl(o->listeners[i], F_DUPFD_CLOEXEC, 0);
+
+        if (fd >= 0)
+            w->listeners[w->listeners_count++] = fd;
+    }
+    if (w->listeners_count > 0)
+        return 0;
+    device_close(d);
+    return error_set(err, ADIT_EINVAL, 0, "stack",
+                     "the stack \"system\" needs sockets at which the kernel accepts, in the device's network namespace",
+                     "set listeners to what adit_device_listen() gives, or use the stack \"userspace\"");
+}
+
 /* The capture is nearest to the stack: it shows what the stack saw and sent, after the fault injector did its part. */
-static int worker_open_device(struct worker *w, adit_error *err)
+static int worker_open_device(struct worker *w, const struct stack_ops *ops, adit_error *err)
 {
     const adit_options *o = w->options;
     struct device *d = NULL;
@@ -305,6 +329,8 @@ static int worker_open_device(struct worker *w, adit_error *err)
         e = fd_open(&d, o, &w->bufs, w->log, err);
     else if (o->kind == ADIT_DEV_EXTERNAL)
         e = external_open(&d, o, &w->bufs, w->log, err);
+    if (e == 0 && ops->needs_listeners)
+        e = worker_take_listeners(w, d, err);
     if (e == 0 && o->fault) {
         worker_random(w, &seed, sizeof(seed));
         e = fault_open(&d, d, o->fault, seed, err);
@@ -383,9 +409,11 @@ static int worker_init_stack(struct worker *w, adit *engine, const struct stack_
         .half_closed_ns = ms_to_ns(o->tcp_half_closed_ms),
         .conns_max = o->tcp_max,
         .mappings_max = o->udp_max,
+        .listeners_count = w->listeners_count,
     };
     int e;
 
+    memcpy(config.listeners, w->listeners, sizeof(config.listeners));
     /* The ping sockets keep a pointer: to the copy that stack_init() makes, which lives as long as they do. */
     w->ping = ping_new(w->loop, &w->stack.config.sockets, &w->net, ms_to_ns(o->icmp_ms));
     if (!w->ping)
@@ -393,7 +421,8 @@ static int worker_init_stack(struct worker *w, adit *engine, const struct stack_
     config.ping = w->ping;
     e = stack_init(&w->stack, ops, &config);
     if (e) {
-        error_set(err, e, 0, "stack", "no memory for the stack", "raise memory_bytes");
+        error_set(err, e, 0, "stack", e == ADIT_ENOMEM ? "no memory for the stack" : "the stack cannot be started",
+                  e == ADIT_ENOMEM ? "raise memory_bytes" : "are the listeners sockets of adit_device_listen()?");
         ping_free(w->ping);
     }
     return e;
@@ -431,7 +460,7 @@ int worker_init(struct worker *w, adit *engine, const adit_options *options, con
     e = worker_init_loop(w, err);
     if (e)
         goto undo_bufs;
-    e = worker_open_device(w, err);
+    e = worker_open_device(w, ops, err);
     if (e)
         goto undo_loop;
     e = worker_init_net(w, err);
@@ -455,6 +484,7 @@ undo_device:
     device_close(w->device);
 undo_loop:
     loop_free(w->loop);
+    listen_close(w->listeners, &w->listeners_count);
 undo_bufs:
     buf_pool_deinit(&w->bufs);
     report_deinit(&w->report);
@@ -479,6 +509,7 @@ void worker_deinit(struct worker *w)
     loop_free(w->loop);
     net_deinit(&w->net);
     device_close(w->device);
+    listen_close(w->listeners, &w->listeners_count);
     buf_pool_deinit(&w->bufs);
     assert(w->memory.used_bytes == 0);
     report_deinit(&w->report);

@@ -46,6 +46,8 @@ struct worker {
     struct net net;
     struct stack stack;
     struct device *device;
+    adit_socket listeners[LISTEN_MAX]; /* where the kernel accepts, for a stack that needs it */
+    size_t listeners_count;
     struct adit_loop *loop;
     struct ping *ping;
     struct watch device_watch;

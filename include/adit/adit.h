@@ -112,7 +112,7 @@ typedef struct adit_options {
     uint32_t capture_snap_bytes; /* 0: whole packets */
 
     /* who terminates */
-    const char *stack;       /* "" (auto), "userspace" (or "gvisor"); "system" and "mixed" are not built yet */
+    const char *stack;       /* "" (auto), "userspace" (or "gvisor"), "system"; "mixed" is not built yet */
     int include_all_networks; /* the host routes everything to us (Apple): userspace only */
     const adit_alias *aliases;
     size_t aliases_count;
@@ -159,6 +159,10 @@ typedef struct adit_options {
     /* threads */
     uint16_t workers;        /* 0: decide. One is what this version runs */
     void *(*worker_ctx)(void *ctx, uint16_t worker); /* a context per worker for the handler; NULL: all share ctx */
+
+    /* ADIT_DEV_FD with the stack "system": what adit_device_listen() gave; taken or duplicated as take_fds says */
+    const adit_socket *listeners;
+    size_t listeners_count;
 } adit_options;
 
 /* Fills *o with the preset's defaults. */
@@ -185,6 +189,13 @@ ADIT_API const char *adit_device_name(const adit *a); /* "" for an external devi
  * namespace) and hands over its descriptor, for a process that passes it to another one. *vnet_hdr: what to set
  * fd_vnet_hdr to there. name: the device's name, at least 16 octets. */
 ADIT_API int adit_device_open(const adit_options *o, adit_socket *fd, int *vnet_hdr, char *name, adit_error *err);
+
+/* For the stack "system" on a device whose descriptor is passed on: opens the sockets at which the kernel accepts, on the first
+ * IPv4 and IPv6 address among o->addrs (the device must have them), reachable through the device `name` only, and routes the
+ * addresses that stand for clients (198.19.255.0/24, fd61:6469:7470:6565:7200::/120) to it. In the calling thread's network
+ * namespace. Closing them is the caller's. */
+ADIT_API int adit_device_listen(const adit_options *o, const char *name, adit_socket listeners[2], size_t *count,
+                                adit_error *err);
 
 /* ADIT_DEV_EXTERNAL: packets from the caller, on the loop's thread. They are borrowed until it returns. Their flags
  * are believed only where the octets agree; checksums are verified unless ADIT_PACKET_CSUM_VALID is set. Returns how many

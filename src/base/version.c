@@ -23,5 +23,6 @@ const char *adit_features(void)
 #ifdef ADIT_USERSPACE
            " userspace"
 #endif
+           " system"
         ;
 }

@@ -369,25 +369,52 @@ static bool default_is_ours(struct netlink *n, int family)
     return s.found;
 }
 
+/* 0 or errno. p of length 0: a default route. */
+static int route_ask(struct netlink *n, const struct netlink_prefix *p, uint16_t flags,
+                     char *sentence, size_t sentence_bytes)
+{
+    char message[MESSAGE_BYTES];
+    struct nlmsghdr *h = mnl_nlmsg_put_header(message);
+    size_t len_bytes;
+    const uint8_t *raw = raw_addr(&p->addr, &len_bytes);
+    struct rtmsg *r;
+
+    h->nlmsg_type = RTM_NEWROUTE;
+    h->nlmsg_flags = flags;
+    r = mnl_nlmsg_put_extra_header(h, sizeof(*r));
+    r->rtm_family = (unsigned char)(p->addr.family == 4 ? AF_INET : AF_INET6);
+    r->rtm_dst_len = p->len_bits;
+    r->rtm_table = RT_TABLE_MAIN;
+    r->rtm_protocol = RTPROT_STATIC;
+    r->rtm_scope = p->addr.family == 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+    r->rtm_type = RTN_UNICAST;
+    if (p->len_bits > 0)
+        mnl_attr_put(h, RTA_DST, len_bytes, raw);
+    mnl_attr_put_u32(h, RTA_OIF, n->ifindex);
+    return netlink_ask(n, h, sentence, sentence_bytes);
+}
+
+int netlink_add_route(struct netlink *n, const struct netlink_prefix *p)
+{
+    char sentence[128], text[ADIT_ADDR_TEXT], what[128];
+    int os = route_ask(n, p, NLM_F_CREATE | NLM_F_REPLACE, sentence, sizeof(sentence));
+
+    if (os == 0)
+        return ADIT_OK;
+    adit_addr_format(&p->addr, text, sizeof(text));
+    snprintf(what, sizeof(what), "adding a route to %s/%u", text, p->len_bits);
+    return netlink_fail(n, os, "RTM_NEWROUTE", what, sentence);
+}
+
 int netlink_add_default(struct netlink *n, int family)
 {
-    char message[MESSAGE_BYTES], sentence[128], what[64];
-    struct nlmsghdr *h = mnl_nlmsg_put_header(message);
-    struct rtmsg *r;
+    const struct netlink_prefix all = {.addr = {.family = (uint8_t)family}};
+    char sentence[128], what[64];
     int os;
 
     if (default_is_ours(n, family))
         return ADIT_OK;
-    h->nlmsg_type = RTM_NEWROUTE;
-    h->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
-    r = mnl_nlmsg_put_extra_header(h, sizeof(*r));
-    r->rtm_family = (unsigned char)(family == 4 ? AF_INET : AF_INET6);
-    r->rtm_table = RT_TABLE_MAIN;
-    r->rtm_protocol = RTPROT_STATIC;
-    r->rtm_scope = family == 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
-    r->rtm_type = RTN_UNICAST;
-    mnl_attr_put_u32(h, RTA_OIF, n->ifindex);
-    os = netlink_ask(n, h, sentence, sizeof(sentence));
+    os = route_ask(n, &all, NLM_F_CREATE | NLM_F_EXCL, sentence, sizeof(sentence));
     if (os == 0)
         return ADIT_OK;
     snprintf(what, sizeof(what), "adding the IPv%d default route", family);

@@ -28,5 +28,7 @@ void netlink_close(struct netlink *n);
 int netlink_set_link(struct netlink *n, uint32_t mtu_bytes, uint32_t txqueue_packets);
 int netlink_set_up(struct netlink *n);
 int netlink_add_addr(struct netlink *n, const struct netlink_prefix *p);
+/* A route to that prefix through the interface. */
+int netlink_add_route(struct netlink *n, const struct netlink_prefix *p);
 /* A default route through the interface; family 4 or 6. ADIT_EEXIST: there is one through another interface. */
 int netlink_add_default(struct netlink *n, int family);

@@ -48,6 +48,9 @@ struct tun { /* being made */
     unsigned takes;   /* VNET_* */
     unsigned refused; /* VNET_*: by the ladder; .. */
     unsigned failed;  /* .. by the self-test */
+    bool wants_listeners;
+    adit_socket listeners[LISTEN_MAX];
+    size_t listeners_count;
     char name[IFNAMSIZ];
 };
 
@@ -235,6 +238,8 @@ static int tun_build(struct tun *t)
         rc = tun_offloads(t);
     if (rc == ADIT_OK)
         rc = tun_configure(t);
+    if (rc == ADIT_OK && t->wants_listeners)
+        rc = listen_open(t->o, t->name, t->listeners, &t->listeners_count, t->err);
     if (rc != ADIT_OK) {
         close(t->fd);
         t->fd = -1;
@@ -346,7 +351,10 @@ static void tun_notices(const struct tun *t, const struct vnet_config *c, const 
 int tun_open(struct device **out, const adit_options *o, struct buf_pool *bufs,
              const struct log *log, adit_error *err)
 {
-    struct tun t = {.o = o, .err = err, .fd = -1};
+    struct tun t = {.o = o,
+                    .err = err,
+                    .fd = -1,
+                    .wants_listeners = o->stack && strcmp(o->stack, "system") == 0};
     int rc = tun_make(&t);
     struct vnet_config c = {
         .ops = &tun_ops,
@@ -362,9 +370,14 @@ int tun_open(struct device **out, const adit_options *o, struct buf_pool *bufs,
         return rc;
     memcpy(c.ifname, t.name, sizeof(c.ifname));
     rc = vnet_open(out, &c, bufs, log, err);
-    if (rc == ADIT_OK)
-        tun_notices(&t, &c, log);
-    return rc;
+    if (rc != ADIT_OK) {
+        listen_close(t.listeners, &t.listeners_count);
+        return rc;
+    }
+    memcpy((*out)->listeners, t.listeners, sizeof(t.listeners));
+    (*out)->listeners_count = t.listeners_count;
+    tun_notices(&t, &c, log);
+    return ADIT_OK;
 }
 
 int tun_open_fd(const adit_options *o, adit_socket *fd, int *vnet_hdr, char name[16],

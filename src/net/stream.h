@@ -19,7 +19,7 @@ enum stream_event {
 struct stream;
 
 struct stream_ops {
-    const char *name; /* "userspace" */
+    const char *name; /* "userspace", "system-nat" */
     unsigned (*events)(const struct stream *s);
     int (*accept)(struct stream *s);
     void (*reject)(struct stream *s, int verdict);
@@ -35,6 +35,9 @@ struct stream_ops {
     int (*why)(const struct stream *s); /* once STREAM_CLOSED: 0, or the adit_code that ended it */
     void (*stat)(const struct stream *s, adit_conn_info *out);
     void (*free)(struct stream *s);     /* once STREAM_CLOSED; the memory goes back (TIME-WAIT is kept apart) */
+    /* The socket of a flow that the kernel terminates, where nothing of it is in our hands: the stream is CLOSED then. 0, or
+     * a code. NULL: there never is one. */
+    int (*take_fd)(struct stream *s, adit_socket *out);
 };
 
 struct stream {

@@ -18,8 +18,8 @@
  * verdict; what it answered is on its way by then. Nothing in here trusts the peer. */
 #include <string.h>
 #include "net/tcp_private.h"
+#include "net/tcp_answer.h"
 #include "base/bytes.h"
-#include "wire/checksum.h"
 
 /* ---------------------------------------------------------------------------------- helper steps -- */
 
@@ -474,18 +474,6 @@ static enum drop tcp_input_unknown(struct tcp_engine *e, const struct ip_header 
 }
 
 /* ------------------------------------------------------------------------------------ the entries -- */
-
-static bool tcp_checksum_is_right(const struct net *net, const struct ip_header *ip,
-                                  const struct packet *p)
-{
-    uint64_t sum;
-
-    if (net_trusts_checksum(net, p))
-        return true;
-    sum = checksum_pseudo(ip->src, ip->dst, IP_PROTO_TCP, ip->payload_bytes);
-    sum = checksum_add(sum, p->data + ip->header_bytes, ip->payload_bytes);
-    return checksum_finish(sum) == 0;
-}
 
 enum drop tcp_input(void *engine, const struct ip_header *ip, const struct packet *p,
                     uint64_t now_ns)

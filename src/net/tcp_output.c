@@ -14,8 +14,7 @@
  * When the device is full the flow stays on the output list and nothing has changed. */
 #include <string.h>
 #include "net/tcp_private.h"
-#include "base/bytes.h"
-#include "wire/checksum.h"
+#include "net/tcp_answer.h"
 
 /* What one segment is to carry. */
 struct tcp_outgoing {
@@ -26,25 +25,6 @@ struct tcp_outgoing {
 };
 
 /* ----------------------------------------------------------------------------------- one segment -- */
-
-static void out_begin(struct tcp_engine *e, struct packet_out *p, struct ip_header *ip,
-                      const struct tcp_segment *s)
-{
-    uint8_t *header;
-    uint32_t header_bytes = (uint32_t)tcp_emit_bytes(s);
-    uint16_t pseudo;
-
-    ip->payload_bytes = header_bytes + p->payload_bytes;
-    ip->proto = IP_PROTO_TCP;
-    ip->dont_fragment = true;
-    header = net_ip_header(e->net, p, ip);
-    (void)tcp_emit(header, s);
-    p->csum_start = p->headers_bytes;
-    p->csum_offset = 16;
-    pseudo = checksum_fold(checksum_pseudo(ip->src, ip->dst, IP_PROTO_TCP, ip->payload_bytes));
-    put_be16(header + p->csum_offset, pseudo);
-    p->headers_bytes = (uint8_t)(p->headers_bytes + header_bytes);
-}
 
 static void flow_ip_header(const struct tcp *t, struct ip_header *ip)
 {
@@ -139,7 +119,7 @@ static bool tcp_send(struct tcp *t, struct tcp_outgoing *o)
     tcp_fill_options(t, &s);
     p.gso_bytes = tcp_gso_bytes(t, &s, p.payload_bytes);
     flow_ip_header(t, &ip);
-    out_begin(t->engine, &p, &ip, &s);
+    tcp_out_begin(t->engine->net, &p, &ip, &s);
     sent = net_send(t->engine->net, &p);
     if (sent && (o->flags & TCP_ACK))
         tcp_acked_all(t);
@@ -454,22 +434,7 @@ bool tcp_output(void *engine, struct flow *f, uint64_t now_ns)
 void tcp_send_reset_for(struct tcp_engine *e, const struct ip_header *about,
                         const struct tcp_segment *s)
 {
-    struct packet_out p;
-    struct ip_header ip = {.version = ip_is_mapped4(about->src) ? 4 : 6};
-    struct tcp_segment rst = {.src_port = s->dst_port, .dst_port = s->src_port, .flags = TCP_RST};
-
-    if (s->flags & TCP_ACK) {
-        rst.seq = s->ack;
-    } else {
-        rst.flags |= TCP_ACK;
-        rst.ack = s->seq + tcp_segment_span(s);
-    }
-    memcpy(ip.src, about->dst, 16);
-    memcpy(ip.dst, about->src, 16);
-    p.slices_count = 0;
-    p.payload_bytes = p.gso_bytes = 0;
-    out_begin(e, &p, &ip, &rst);
-    (void)net_send(e->net, &p);
+    tcp_answer_reset(e->net, about, s);
 }
 
 void tcp_send_reset(struct tcp *t)
@@ -488,31 +453,13 @@ void tcp_send_reset(struct tcp *t)
     flow_ip_header(t, &ip);
     p.slices_count = 0;
     p.payload_bytes = p.gso_bytes = 0;
-    out_begin(t->engine, &p, &ip, &rst);
+    tcp_out_begin(t->engine->net, &p, &ip, &rst);
     (void)net_send(t->engine->net, &p);
 }
 
-/* The SYN itself is gone; what an error has to quote of it is known. */
 void tcp_send_unreachable(struct tcp *t, int verdict)
 {
-    uint8_t packet[PACKET_HEADERS_MAX];
-    struct ip_header ip = {.version = tcp_is_v6(t) ? 6 : 4, .proto = IP_PROTO_TCP, .ttl = 64};
-    struct tcp_segment syn = {
-        .src_port = t->flow.key.client_port,
-        .dst_port = t->flow.key.remote_port,
-        .seq = t->irs,
-        .flags = TCP_SYN,
-    };
-    size_t len;
-
-    memcpy(ip.src, t->flow.key.client, 16);
-    memcpy(ip.dst, t->flow.key.remote, 16);
-    ip.payload_bytes = TCP_HEADER_BYTES;
-    len = ip_emit(packet, &ip);
-    ip.header_bytes = (uint32_t)len;
-    len += tcp_emit(packet + len, &syn);
-    (void)icmp_error(t->engine->net, &ip, packet, len, icmp_kind_of_verdict(verdict), 0, NULL,
-                     t->engine->now_ns);
+    tcp_answer_unreachable(t->engine->net, &t->flow.key, t->irs, verdict, t->engine->now_ns);
 }
 
 void tcp_send_challenge(struct tcp *t)

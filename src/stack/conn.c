@@ -213,6 +213,8 @@ int stack_dial(struct stack *s, const adit_addr *from, const adit_addr *to, cons
         return ADIT_ECANCELED;
     if (from->port == 0 || to->port == 0 || from->family == 0 || from->family != to->family)
         return ADIT_EINVAL;
+    if (!s->ops->dial)
+        return ADIT_ENOTSUP;
     f = s->ops->dial(s, from, to, now_ns);
     if (!f)
         return ADIT_ELIMIT;
@@ -570,6 +572,10 @@ int adit_conn_take_fd(adit_conn *c, adit_socket *s)
     *s = ADIT_NO_SOCKET;
     if (c->is_ended || c->relay || conn_is_dialling(c) || c->socket != ADIT_NO_SOCKET)
         return ADIT_ESTATE;
+    if (c->stream->ops->take_fd && c->stream->ops->take_fd(c->stream, s) == 0) {
+        c->is_ended = c->is_taken = true;
+        return 0;
+    }
     if (uv_socketpair(SOCK_STREAM, 0, pair, UV_NONBLOCK_PIPE, UV_NONBLOCK_PIPE))
         return ADIT_ELIMIT;
     err = adit_conn_relay(c, pair[1]);

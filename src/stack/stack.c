@@ -12,13 +12,13 @@ static const struct stack_ops *const stacks_built[] = {
 #ifdef ADIT_USERSPACE
     &stack_userspace,
 #endif
+    &stack_system,
     NULL,
 };
 
 static int stack_not_built(const char *name, adit_error *err)
 {
-    const char *hint = stacks_built[0] ? "this build has: userspace"
-                                       : "this build has none: build it with -Duserspace=enabled";
+    const char *hint = stacks_built[1] ? "this build has: userspace, system" : "this build has: system";
 
     return error_setf(err, ADIT_ENOTBUILT, 0, "stack", hint, "the stack \"%s\" is not built in", name);
 }
@@ -34,10 +34,10 @@ int stack_choose(const struct stack_ops **out, const char *name, bool all_networ
         return error_setf(err, ADIT_EINVAL, 0, "stack", "use the stack \"userspace\"",
                           "the stack \"%s\" cannot work where all networks lead into the tunnel", name);
     if (*name && !is_kernel && strcmp(name, "userspace") != 0)
-        return error_setf(err, ADIT_EINVAL, 0, "stack", "\"\" takes the best that there is, \"userspace\" our own TCP",
+        return error_setf(err, ADIT_EINVAL, 0, "stack", "\"\" takes the best that there is, \"userspace\" our own TCP, \"system\" the kernel's",
                           "there is no stack called \"%.64s\"", name);
     for (const struct stack_ops *const *o = stacks_built; *o; o++) {
-        if (*name == '\0' || !strcmp((*o)->name, name)) {
+        if ((*name == '\0' && !((*o)->needs_listeners && all_networks)) || !strcmp((*o)->name, name)) {
             *out = *o;
             return 0;
         }

@@ -6,8 +6,8 @@
  *     net_env.prepare  --> stack_prepare                                                   --> handler->prepare
  *     net_env.echo     --> stack_echo (echo.c)                                             --> handler->icmp, or a ping socket
  *
- * Who terminates TCP is a vtable, struct stack_ops: user.c is our own TCP. One on the kernel's TCP is another file with
- * another vtable; conn.c sees streams only and knows of neither.
+ * Who terminates TCP is a vtable, struct stack_ops: user.c is our own TCP, system.c the kernel's. conn.c sees streams only and
+ * knows of neither.
  *
  * Everything here runs on the worker's loop. Handlers are called from stack_serve() and from the loop's own callbacks
  * (dials, watches), never from inside a call that they made: what a call changes shows on the ready list. An object is
@@ -27,19 +27,24 @@
 struct stack;
 
 struct stack_ops {
-    const char *name; /* "userspace" */
-    /* Makes what terminates TCP and plugs it into stack->config.net. 0, or ADIT_ENOMEM. */
+    const char *name;     /* "userspace" */
+    const char *engine;   /* how, where there are several ways: "nat"; NULL: there is one */
+    bool needs_listeners; /* config.listeners */
+    /* Makes what terminates TCP and plugs it into stack->config.net. 0, or a code. */
     int (*start)(struct stack *s);
     /* Every conn has been freed before. */
     void (*stop)(struct stack *s);
     struct stream *(*stream)(struct flow *f); /* of a TCP flow that is ready */
-    /* An active open. NULL: a limit, no memory, or the addresses are in use or impossible. */
+    /* An active open; NULL where that is not possible. It returns NULL: a limit, no memory, or the addresses are in use or impossible. */
     struct flow *(*dial)(struct stack *s, const adit_addr *from, const adit_addr *to, uint64_t now_ns);
     /* The time of the calls that follow. */
     void (*set_now)(struct stack *s, uint64_t now_ns);
 };
 
 extern const struct stack_ops stack_userspace; /* in builds that have it */
+extern const struct stack_ops stack_system;
+
+enum { STACK_KERNEL_LISTENERS_MAX = 2 };
 
 struct stack_config { /* copied; what it points at is borrowed for life */
     adit *engine;
@@ -50,6 +55,8 @@ struct stack_config { /* copied; what it points at is borrowed for life */
     adit_handler handler;
     void *handler_ctx;
     uint64_t dial_ns, half_closed_ns;
+    adit_socket listeners[STACK_KERNEL_LISTENERS_MAX]; /* where the kernel accepts; for a stack that needs them */
+    size_t listeners_count;
     uint32_t conns_max, mappings_max;
 };
 

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/* system: TCP that ends in the host's kernel.
+ *
+ *   device --> net/nat.c: rewritten, back into the device --> kernel --> listener --accept4--> kernel_stream.c --> conn.c
+ *
+ * This file makes the translator and accepts. A SYN waits in the translator until its handler has answered (nat_accept), then the
+ * kernel gets it and hands over a socket whose peer is the fake one that stands for the flow. A socket whose peer stands
+ * for nothing is reset at once. What the kernel accepts while descriptors are short stays in its backlog: the listener is left
+ * alone for a moment, lest the loop spin, and then looked at again.
+ *
+ * The listening sockets are the worker's: they live in the device's network namespace and may have been made by another process. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include "net/nat.h"
+#include "sock/sock.h"
+#include "stack/kernel_stream.h"
+#include "stack/stack.h"
+
+enum { SYSTEM_ACCEPTS = 64 }; /* of one listener in one call */
+#define SYSTEM_PAUSE_NS 100000000ull
+
+struct system;
+
+struct system_listener {
+    struct system *system;
+    struct watch watch;
+};
+
+struct system {
+    struct stack *stack;
+    struct nat nat;
+    struct system_listener listeners[STACK_KERNEL_LISTENERS_MAX];
+    size_t listeners_count; /* watched */
+    struct loop_timer pause;
+    struct log_limit log_limit;
+};
+
+/* --------------------------------------------------------------------------------------- accepting -- */
+
+static void system_watch(struct system *y, unsigned events)
+{
+    for (size_t i = 0; i < y->listeners_count; i++)
+        (void)watch_set(&y->listeners[i].watch, events);
+}
+
+static void system_resume(struct loop_timer *t)
+{
+    system_watch(LIST_ENTRY(t, struct system, pause), ADIT_READ);
+}
+
+static void system_pause(struct system *y)
+{
+    uint64_t now_ns = loop_now_ns(y->stack->config.loop);
+
+    system_watch(y, 0);
+    loop_timer_set(y->stack->config.loop, &y->pause, now_ns + SYSTEM_PAUSE_NS);
+    if (log_limit_allows(&y->log_limit, now_ns))
+        log_write(y->stack->config.net->log, ADIT_LOG_WARN, "system", 0,
+                  "the kernel hands over no flow: the limit of open files (ulimit -n) may be reached", NULL);
+}
+
+static void system_take(struct system *y, int fd, const struct sockaddr_storage *name)
+{
+    struct nat_flow *f = NULL;
+    adit_addr peer;
+
+    y->nat.now_ns = loop_now_ns(y->stack->config.loop);
+    if (adit_addr_from_sockaddr(&peer, name) == 0)
+        f = nat_accepted(&y->nat, &peer);
+    if (!f) {
+        sock_abort(fd);
+        return;
+    }
+    kernel_stream_attach(kernel_stream_of(y->stack->config.loop, &f->flow), fd);
+}
+
+static bool accept_may_go_on(int os)
+{
+    switch (os) {
+    case EINTR:
+    case ECONNABORTED: /* and what was wrong with one connection (accept(2)) */
+    case ENETDOWN:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void system_accept(struct watch *w, unsigned events)
+{
+    struct system *y = LIST_ENTRY(w, struct system_listener, watch)->system;
+
+    (void)events;
+    for (int i = 0; i < SYSTEM_ACCEPTS; i++) {
+        struct sockaddr_storage name;
+        socklen_t len = sizeof(name);
+        int fd = accept4(w->fd, (struct sockaddr *)&name, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (fd >= 0)
+            system_take(y, fd, &name);
+        else if (errno == EAGAIN)
+            return;
+        else if (!accept_may_go_on(errno)) {
+            system_pause(y);
+            return;
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------- making and undoing -- */
+
+static int listener_addr(int fd, adit_addr *out)
+{
+    struct sockaddr_storage name;
+    socklen_t len = sizeof(name);
+
+    if (getsockname(fd, (struct sockaddr *)&name, &len) < 0)
+        return ADIT_EINVAL;
+    return adit_addr_from_sockaddr(out, &name);
+}
+
+static void system_unwatch(struct system *y)
+{
+    while (y->listeners_count > 0)
+        watch_remove(&y->listeners[--y->listeners_count].watch);
+    loop_timer_stop(y->stack->config.loop, &y->pause);
+}
+
+static int system_listen(struct system *y)
+{
+    const struct stack_config *c = &y->stack->config;
+    int mss = (int)c->net->config.mss_clamp_bytes, err;
+
+    for (size_t i = 0; i < c->listeners_count; i++) {
+        struct system_listener *l = &y->listeners[i];
+
+        l->system = y;
+        if (mss > 0)
+            (void)setsockopt(c->listeners[i], IPPROTO_TCP, TCP_MAXSEG, &mss, sizeof(mss));
+        err = watch_add(c->loop, &l->watch, c->listeners[i], ADIT_READ, false, system_accept);
+        if (err)
+            return err;
+        y->listeners_count++;
+    }
+    return 0;
+}
+
+static int system_init(struct system *y, struct stack *s)
+{
+    const struct stack_config *c = &s->config;
+    adit_addr addrs[STACK_KERNEL_LISTENERS_MAX];
+    int err;
+
+    *y = (struct system){.stack = s, .log_limit = {.burst = 5}};
+    loop_timer_init(&y->pause, system_resume);
+    for (size_t i = 0; i < c->listeners_count; i++) {
+        err = listener_addr(c->listeners[i], &addrs[i]);
+        if (err)
+            return err;
+    }
+    err = nat_init(&y->nat, c->net, sizeof(struct kernel_stream), addrs, c->listeners_count);
+    if (err)
+        return err;
+    err = system_listen(y);
+    if (err) {
+        system_unwatch(y);
+        nat_deinit(&y->nat);
+    }
+    return err;
+}
+
+static int system_start(struct stack *s)
+{
+    struct memory *memory = s->config.net->memory;
+    struct system *y;
+    int err;
+
+    if (s->config.listeners_count == 0 || s->config.listeners_count > STACK_KERNEL_LISTENERS_MAX)
+        return ADIT_EINVAL;
+    y = memory_alloc(memory, sizeof(*y));
+    if (!y)
+        return ADIT_ENOMEM;
+    err = system_init(y, s);
+    if (err) {
+        memory_free(memory, y, sizeof(*y));
+        return err;
+    }
+    s->tcp = y;
+    return 0;
+}
+
+static struct stream *system_stream(struct flow *f)
+{
+    const struct system *y = LIST_ENTRY(nat_of_flow(f)->nat, struct system, nat);
+
+    return &kernel_stream_of(y->stack->config.loop, f)->stream;
+}
+
+/* Flows that nobody has been told of yet: prepare() accepted them and the kernel has not. */
+static void system_abort_unowned(struct system *y)
+{
+    struct list *node = y->nat.all.next;
+
+    while (node != &y->nat.all) {
+        struct nat_flow *f = LIST_ENTRY(node, struct nat_flow, node);
+        struct stream *stream;
+
+        node = node->next;
+        if (f->state == NAT_LINGER)
+            continue;
+        stream = system_stream(&f->flow);
+        stream->ops->abort(stream);
+        stream->ops->free(stream);
+    }
+}
+
+static void system_stop(struct stack *s)
+{
+    struct system *y = s->tcp;
+
+    system_unwatch(y);
+    system_abort_unowned(y);
+    nat_deinit(&y->nat);
+    memory_free(s->config.net->memory, y, sizeof(*y));
+    s->tcp = NULL;
+}
+
+static void system_set_now(struct stack *s, uint64_t now_ns)
+{
+    struct system *y = s->tcp;
+
+    y->nat.now_ns = now_ns;
+}
+
+const struct stack_ops stack_system = {
+    .name = "system",
+    .engine = "nat",
+    .needs_listeners = true,
+    .start = system_start,
+    .stop = system_stop,
+    .stream = system_stream,
+    .set_now = system_set_now,
+};
