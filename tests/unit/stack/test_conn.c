@@ -624,13 +624,20 @@ static void a_stack_is_chosen_by_name_or_refused_with_a_hint(void **state)
     assert_int_equal(stack_choose(&ops, "gvisor", true, &err), 0);
     assert_string_equal(ops->name, "userspace");
 #else
-    assert_int_equal(stack_choose(&ops, "", false, &err), ADIT_ENOTBUILT);
+    assert_int_equal(stack_choose(&ops, "", false, &err), 0);
+    assert_string_equal(ops->name, "system");
+    assert_int_equal(stack_choose(&ops, "", true, &err), ADIT_ENOTBUILT); /* all networks: userspace only */
     err = (adit_error){0};
     assert_int_equal(stack_choose(&ops, "userspace", false, &err), ADIT_ENOTBUILT);
     assert_true(err.hint[0] != '\0');
     err = (adit_error){0};
 #endif
-    assert_int_equal(stack_choose(&ops, "system", false, &err), ADIT_ENOTBUILT);
+    assert_int_equal(stack_choose(&ops, "system", false, &err), 0);
+    assert_string_equal(ops->name, "system");
+    assert_int_equal(stack_choose(&ops, "system", true, &err), ADIT_EINVAL);
+    assert_true(err.hint[0] != '\0');
+    err = (adit_error){0};
+    assert_int_equal(stack_choose(&ops, "mixed", false, &err), ADIT_ENOTBUILT);
     assert_true(err.hint[0] != '\0');
     err = (adit_error){0};
     assert_int_equal(stack_choose(&ops, "mixed", true, &err), ADIT_EINVAL);

@@ -832,9 +832,12 @@ static void what_cannot_be_made_says_why_and_leaves_nothing(void **state)
     o.kind = ADIT_DEV_EXTERNAL;
     o.output = wire_to_a;
     o.stack = "system";
-    assert_int_equal(adit_new(&a, &o, &server, p, &err), ADIT_ENOTBUILT);
+    assert_int_equal(adit_new(&a, &o, &server, p, &err), ADIT_EINVAL); /* no kernel behind it that could accept */
     assert_true(err.msg[0] && err.hint[0]);
     assert_null(a);
+    o.stack = "mixed";
+    assert_int_equal(adit_new(&a, &o, &server, p, &err), ADIT_ENOTBUILT);
+    assert_true(err.msg[0] && err.hint[0]);
     o.stack = "";
     o.fault = "nonsense=1";
     assert_true(adit_new(&a, &o, &server, p, &err) < 0);
