@@ -142,8 +142,10 @@ static struct buf *kernel_buf(struct kernel_stream *k, struct kernel_piece *p)
 
     if (p->buf && p->bytes == 0 && p->buf->capacity < wanted)
         piece_release(p);
-    if (!p->buf)
-        p->buf = buf_new(kernel_net(k)->bufs, wanted);
+    if (p->buf)
+        return p->buf;
+    p->buf = buf_new(kernel_net(k)->bufs, wanted);
+    kernel_notify(k); /* served in this turn, it is settled at its end */
     if (!p->buf) {
         k->is_starved = true;
         loop_timer_set(k->loop, &k->timer, loop_now_ns(k->loop) + KERNEL_STARVED_NS);
