@@ -726,6 +726,15 @@ static bool batch_has_room(const struct udp_batch *b, const adit_dgram *d, const
            p->payload_bytes + len_bytes <= batch_bytes_max(b->u, b->unit_bytes);
 }
 
+/* How much of a train goes with what is gathered; 0: none of it. `most`: what a packet of its own takes. */
+static size_t batch_room(const struct udp_batch *b, const adit_dgram *d, const adit_addr *seen,
+                         uint32_t unit_bytes, size_t most)
+{
+    return b->unit_bytes == unit_bytes && batch_has_room(b, d, seen, unit_bytes, unit_bytes)
+               ? most - b->p.payload_bytes
+               : 0;
+}
+
 /* One datagram, or some of a train that fit a packet. */
 static void batch_add(struct udp_batch *b, const adit_dgram *d, const adit_addr *seen,
                       adit_iov part, uint32_t unit_bytes)
@@ -758,8 +767,10 @@ static enum drop batch_add_entry(struct udp_batch *b, const adit_dgram *d)
         return DROP_DEVICE_TOO_BIG;
     most = batch_bytes_max(u, (uint32_t)unit);
     do {
-        size_t n = d->len - at < most ? d->len - at : most;
+        size_t room = is_train ? batch_room(b, d, &seen, (uint32_t)unit, most) : 0, n;
 
+        n = room ? room : most;
+        n = d->len - at < n ? d->len - at : n;
         batch_add(b, d, &seen, (adit_iov){.base = (uint8_t *)d->data + at, .len = n},
                   (uint32_t)(n < unit ? n : unit));
         at += n;

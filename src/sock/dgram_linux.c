@@ -2,11 +2,11 @@
 /* dgram_linux: sendmmsg and recvmmsg with UDP_SEGMENT (Linux 4.18) and UDP_GRO (5.0), udp(7).
  *
  * Out, consecutive datagrams to one remote that are equally long (the last one may be shorter) go as one message that
- * the kernel cuts again, as late as it can; a train that arrived as one stays one. Both are at most 64 segments (what
- * older kernels take) and fit one IP packet.
+ * the kernel cuts again, as late as it can, and so do trains of datagrams of that length. A message is at most 64 segments
+ * (what older kernels take) and fits one IP packet; a train is divided among messages where it must be.
  *
- *     d:    [1200 A][1200 A][1200 A][300 A][80 B][train of 1200 A ......]
- *     msgs: [ UDP_SEGMENT 1200, 4 iovecs  ][    ][ UDP_SEGMENT 1200, 1 iovec ]
+ *     d:    [1200 A][1200 A][1200 A][300 A][80 B][train of 30 x 1200 A][train of 30 x 1200 A]
+ *     msgs: [ UDP_SEGMENT 1200, 4 iovecs  ][    ][ UDP_SEGMENT 1200, 54 segments ][6 more    ]
  *
  * The kernel refuses segments that are larger than the path's MTU (EINVAL, EMSGSIZE) and devices that cannot compute checksums
  * (EIO): what was refused is sent datagram by datagram, which are fragmented where they must be, and the socket remembers
@@ -44,7 +44,8 @@ enum {
     DGRAM_BYTES_MAX = 65535 - 40 - 8, /* of one message, whatever the family */
     DGRAM_IOV_MAX = 2 * DGRAM_SEND_MAX,
     DGRAM_CONTROL_BYTES = 96,
-    DGRAM_BUFFER_BYTES = 64 * 1024,
+    /* One datagram or train each. Not a power of two: buffers that lie 64 KiB apart are in the same sets of a cache. */
+    DGRAM_BUFFER_BYTES = 64 * 1024 + 4096 + 64,
     DGRAM_SOCKET_BYTES = 4 * 1024 * 1024, /* wished for; the system's limits decide */
     DGRAM_TTL_DEFAULT = 64,
     DGRAM_WHOLE_PACKET_MAX = 1500, /* the largest packet whose DF is kept: Ethernet's */
@@ -152,57 +153,48 @@ static bool dgram_stays_whole(const struct dgram_socket *s, const adit_dgram *d)
     return d->dont_fragment && headers + len <= DGRAM_WHOLE_PACKET_MAX;
 }
 
-static bool dgram_may_follow(const adit_dgram *a, const adit_dgram *b)
+/* Whether b may continue a message of segments like those of a. */
+static bool dgram_may_follow(const adit_dgram *a, const adit_dgram *b, size_t segment)
 {
-    return !dgram_is_train(b) && b->len > 0 && b->len <= a->len && a->tos == b->tos &&
-           a->ttl == b->ttl && a->dont_fragment == b->dont_fragment &&
+    size_t unit = dgram_is_train(b) ? b->gso_bytes : b->len;
+
+    return unit > 0 && (unit == segment || (unit < segment && !dgram_is_train(b))) &&
+           a->tos == b->tos && a->ttl == b->ttl && a->dont_fragment == b->dont_fragment &&
            memcmp(&a->remote, &b->remote, sizeof(a->remote)) == 0;
 }
 
-/* Adds the datagrams from *p on that go with one message; returns its segment size, 0 for a lone datagram. */
+/* How many octets one message takes: whole segments, or a single one. */
+static size_t dgram_message_bytes(const struct dgram_socket *s, size_t segment)
+{
+    size_t segments;
+
+    if (segment == 0 || segment > s->segment_bytes_max)
+        return segment;
+    segments = DGRAM_BYTES_MAX / segment;
+    segments = segments < DGRAM_SEGMENTS_MAX ? segments : DGRAM_SEGMENTS_MAX;
+    return segments > 0 ? segments * segment : segment;
+}
+
+/* Adds what of the datagrams and trains from *p on goes with one message; returns its segment size, 0 for a lone datagram. */
 static uint16_t dgram_gather(const struct dgram_socket *s, struct dgram_out *o, const adit_dgram *d,
                              int n, struct dgram_place *p)
 {
     const adit_dgram *first = &d[p->at];
-    size_t len = first->len, total = len;
-    int count = 1;
+    size_t segment = dgram_is_train(first) ? first->gso_bytes : first->len;
+    size_t most = dgram_message_bytes(s, segment), total = 0;
 
-    o->iov[o->iov_count++] = (struct iovec){first->data, len};
-    p->at++;
-    if (len == 0 || len > s->segment_bytes_max)
-        return 0;
-    while (p->at < n && count < DGRAM_SEGMENTS_MAX && o->iov_count < DGRAM_IOV_MAX &&
-           dgram_may_follow(first, &d[p->at]) && total + d[p->at].len <= DGRAM_BYTES_MAX) {
-        size_t last = d[p->at].len;
+    do {
+        size_t left = d[p->at].len - p->offset;
+        size_t piece = left < most - total ? left : most - total;
 
-        o->iov[o->iov_count++] = (struct iovec){d[p->at].data, last};
-        total += last;
-        count++;
-        p->at++;
-        if (last < len)
-            break;
-    }
-    return count > 1 ? (uint16_t)len : 0;
-}
-
-/* Adds the next piece of a train: as much as one message takes, or one datagram of it. */
-static uint16_t dgram_cut(const struct dgram_socket *s, struct dgram_out *o, const adit_dgram *d,
-                          struct dgram_place *p)
-{
-    size_t left = d->len - p->offset, segment = d->gso_bytes, piece = segment;
-
-    if (segment <= s->segment_bytes_max) {
-        size_t segments = DGRAM_BYTES_MAX / segment;
-
-        segments = segments < DGRAM_SEGMENTS_MAX ? segments : DGRAM_SEGMENTS_MAX;
-        piece = segments > 0 ? segments * segment : segment;
-    }
-    piece = piece < left ? piece : left;
-    o->iov[o->iov_count++] = (struct iovec){(uint8_t *)d->data + p->offset, piece};
-    p->offset += piece;
-    if (p->offset == d->len)
-        *p = (struct dgram_place){.at = p->at + 1};
-    return piece > segment ? (uint16_t)segment : 0;
+        o->iov[o->iov_count++] = (struct iovec){(uint8_t *)d[p->at].data + p->offset, piece};
+        total += piece;
+        p->offset += piece;
+        if (piece == left)
+            *p = (struct dgram_place){.at = p->at + 1};
+    } while (total < most && total % segment == 0 && p->at < n && o->iov_count < DGRAM_IOV_MAX &&
+             dgram_may_follow(first, &d[p->at], segment));
+    return total > segment ? (uint16_t)segment : 0;
 }
 
 /* Plans messages from *p on, as many as there is room for. */
@@ -217,8 +209,7 @@ static void dgram_plan(const struct dgram_socket *s, struct dgram_out *o, const 
 
         o->places[i] = p;
         o->dont_fragment[i] = dgram_stays_whole(s, begin);
-        o->segments[i] =
-            dgram_is_train(begin) ? dgram_cut(s, o, begin, &p) : dgram_gather(s, o, d, n, &p);
+        o->segments[i] = dgram_gather(s, o, d, n, &p);
         (void)adit_addr_to_sockaddr(&begin->remote, &o->names[i], &name_bytes);
         *m = (struct msghdr){.msg_name = &o->names[i],
                              .msg_namelen = (socklen_t)name_bytes,

@@ -630,6 +630,37 @@ static void a_train_beyond_the_limits_leaves_as_several(void **state)
     rig_silent(&rig);
 }
 
+static void trains_of_one_batch_fill_packets(void **state)
+{
+    static uint8_t data[3 * 22400 + 50];
+    struct udp *u = open_mapping(CLIENT, REMOTE);
+    adit_dgram d[3];
+    struct udp_header h;
+
+    (void)state;
+    rig.net.config.device_uso = true;
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (uint8_t)(i / 1400);
+    for (int i = 0; i < 3; i++)
+        d[i] = (adit_dgram){.remote = addr(REMOTE), .data = data + i * 22400, .len = 22400, .gso_bytes = 1400};
+    d[2].len += 50;
+    assert_int_equal(udp_send(u, d, 3, rig.now_ns), 3);
+    h = rig_out_udp(&rig);
+    assert_int_equal(h.data_bytes, 46 * 1400);
+    assert_memory_equal(h.data, data, 46 * 1400);
+    assert_int_equal(rig.out[0].gso_bytes, 1400);
+    h = rig_out_udp(&rig);
+    assert_int_equal(h.data_bytes, 2 * 1400 + 50);
+    assert_memory_equal(h.data, data + 46 * 1400, 2 * 1400 + 50);
+    rig_silent(&rig);
+
+    d[1].gso_bytes = 700; /* of others, which begins a packet */
+    assert_int_equal(udp_send(u, d, 2, rig.now_ns), 2);
+    assert_int_equal(rig_out_udp(&rig).data_bytes, 22400);
+    assert_int_equal(rig_out_udp(&rig).data_bytes, 22400);
+    rig_silent(&rig);
+}
+
 static void a_train_of_datagrams_beyond_the_mtu_leaves_in_fragments(void **state)
 {
     static uint8_t data[4000];
@@ -972,6 +1003,7 @@ int main(void)
         T(a_longer_datagram_or_another_class_begins_a_packet),
         T(a_device_without_trains_gets_datagrams),
         T(a_train_beyond_the_limits_leaves_as_several),
+        T(trains_of_one_batch_fill_packets),
         T(a_train_of_datagrams_beyond_the_mtu_leaves_in_fragments),
         T(what_no_ip_packet_can_hold_is_too_big),
         T(what_a_full_device_does_not_take_is_dropped_and_counted),

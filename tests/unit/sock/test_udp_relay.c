@@ -377,6 +377,27 @@ static void datagrams_alike_go_as_one_message(void **state)
     rig_close(&r);
 }
 
+static void trains_alike_share_messages(void **state)
+{
+    struct udp_rig r;
+    int i;
+
+    (void)state;
+    rig_open(&r);
+    for (i = 0; i < 6; i++)
+        client_queues(&r.a->at, 16 * 100, 100);
+    client_queues(&r.a->at, 100, 0); /* as one of its datagrams */
+    client_queues(&r.a->at, 16 * 100, 50); /* of others */
+    udp_relay_ready(r.relay);
+    server_read(r.a);
+    assert_int_equal(mapping->messages, 3); /* of 64, 33 and 32 */
+    assert_int_equal(r.a->count, 6 * 16 + 1 + 32);
+    assert_int_equal(r.a->lens[96], 100);
+    assert_int_equal(r.a->lens[97], 50);
+    assert_memory_equal(r.a->octets, mapping->up_octets, mapping->up_bytes);
+    rig_close(&r);
+}
+
 static void where_segmentation_is_refused_the_datagrams_go_one_by_one(void **state)
 {
     struct udp_rig r;
@@ -665,6 +686,7 @@ int main(void)
         cmocka_unit_test(anybody_may_answer),
         cmocka_unit_test(datagrams_and_trains_arrive_as_they_were_sent),
         cmocka_unit_test(a_train_of_more_segments_than_a_message_takes_is_cut),
+        cmocka_unit_test(trains_alike_share_messages),
         cmocka_unit_test(datagrams_alike_go_as_one_message),
         cmocka_unit_test(where_segmentation_is_refused_the_datagrams_go_one_by_one),
         cmocka_unit_test(a_train_that_comes_back_stays_one),
