@@ -188,6 +188,17 @@ static void worker_begin(void *ctx, uint64_t now_ns)
     stack_set_now(&w->stack, now_ns);
 }
 
+/* While buffers are kept for reuse, those that nobody needed go back, twice a second; then no timer runs. */
+static void worker_trim(struct worker *w, uint64_t now_ns)
+{
+    if (w->bufs.cached_bytes > 0 && w->trim_ns == WHEEL_NEVER) {
+        w->trim_ns = now_ns + WORKER_TRIM_NS;
+    } else if (w->trim_ns <= now_ns) {
+        w->trim_ns = buf_pool_decay(&w->bufs) ? now_ns + WORKER_TRIM_NS : WHEEL_NEVER;
+        net_trim(&w->net);
+    }
+}
+
 static void worker_turn(void *ctx, uint64_t now_ns)
 {
     struct worker *w = ctx;
@@ -207,6 +218,7 @@ static void worker_turn(void *ctx, uint64_t now_ns)
             break;
     }
     stack_settle(&w->stack);
+    worker_trim(w, now_ns);
     if (memory_pressure(&w->memory) >= MEMORY_HIGH)
         buf_pool_trim(&w->bufs);
     report_update(w, now_ns, false);
@@ -236,6 +248,7 @@ static uint64_t worker_next_ns(void *ctx)
     at_ns = earlier(net_next_ns(&w->net), device_next_ns(w->device));
     at_ns = earlier(at_ns, report_next_ns(&w->report));
     at_ns = earlier(at_ns, w->retry_ns);
+    at_ns = earlier(at_ns, w->trim_ns);
     return w->is_stopping ? earlier(at_ns, w->stop_by_ns) : at_ns;
 }
 
@@ -447,7 +460,7 @@ int worker_init(struct worker *w, adit *engine, const adit_options *options, con
     uint64_t cached_bytes = options->memory_bytes / 8;
     int e;
 
-    *w = (struct worker){.options = options, .log = log, .retry_ns = WHEEL_NEVER,
+    *w = (struct worker){.options = options, .log = log, .retry_ns = WHEEL_NEVER, .trim_ns = WHEEL_NEVER,
                          .sock_log_limit = {.burst = 5}};
     e = stack_choose(&ops, options->stack, options->include_all_networks != 0, err);
     if (e)

@@ -37,6 +37,7 @@ enum {
 };
 #define WORKER_RETRY_NS 1000000ull  /* a device that was full and that cannot say when it no longer is; no memory to receive */
 #define WORKER_STOP_NS 200000000ull
+#define WORKER_TRIM_NS 500000000ull
 
 struct worker {
     const adit_options *options;
@@ -56,6 +57,7 @@ struct worker {
     struct sip_key random_key; /* from the system; what is handed out is made of it and the counter */
     uint64_t random_count;
     uint64_t turns;
+    uint64_t trim_ns;          /* when to look which buffers nobody needs; WHEEL_NEVER: none are kept */
     uint64_t retry_ns;         /* when to try the device again; WHEEL_NEVER: it is not waited for */
     uint64_t stop_by_ns;       /* once is_stopping */
     atomic_bool stop_wanted;   /* the one thing that other threads write */

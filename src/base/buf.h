@@ -12,24 +12,34 @@
  *                                     ^ data
  *
  * Freed buffers are kept for reuse, last freed first (cache-warm), up to `cached_max` octets; the rest
- * goes back to `struct memory`. `buf_pool_trim()` gives back all of them. */
+ * goes back: large ones to `struct memory`, and so to the system, small ones to pools, which do so when a block is empty.
+ * What nobody needed for a while goes back as well: buf_pool_decay(), called twice a second or so while
+ * something is kept, frees half of the buffers that lay there all the time since its last call. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/pool.h"
 
 struct memory;
 
-enum buf_size { BUF_256, BUF_2K, BUF_16K, BUF_PACKET, BUF_SIZES };
+/* Those below BUF_POOLED_SIZES come from pools. */
+enum buf_size { BUF_256, BUF_2K, BUF_16K, BUF_POOLED_SIZES = BUF_16K, BUF_PACKET, BUF_SIZES };
 
 enum {
     BUF_HEADROOM = 128,                /* room in front of `data`: virtio-net header, IP and TCP headers */
     BUF_PACKET_BYTES = 64 * 1024 + 64, /* the largest IP packet, and a little */
 };
 
+struct buf_shelf { /* the buffers of one size that are kept */
+    struct buf *first;
+    uint32_t count, least; /* now; at least so many at any time since the last buf_pool_decay() */
+};
+
 struct buf_pool {
     struct memory *memory;
-    struct buf *cached[BUF_SIZES];
+    struct pool small[BUF_POOLED_SIZES];
+    struct buf_shelf cached[BUF_SIZES];
     uint64_t cached_bytes, cached_max_bytes;
     uint32_t used; /* buffers out; 0 when nothing leaks */
 };
@@ -46,7 +56,10 @@ struct buf {
 void buf_pool_init(struct buf_pool *p, struct memory *memory, uint64_t cached_max_bytes);
 /* Asserts that every buffer came back. */
 void buf_pool_deinit(struct buf_pool *p);
+/* Gives back all that is kept. */
 void buf_pool_trim(struct buf_pool *p);
+/* Gives back what was not needed lately. False: nothing is kept any more. */
+bool buf_pool_decay(struct buf_pool *p);
 /* The smallest buffer that takes `len_bytes` (at most BUF_PACKET_BYTES), with one reference, contents
  * undefined. NULL: no memory. */
 struct buf *buf_new(struct buf_pool *p, size_t len_bytes);

@@ -115,11 +115,10 @@ static void hash_place(struct hash *t, struct hash_slot slot)
     t->slots[i] = slot;
 }
 
-static bool hash_grow(struct hash *t)
+static bool hash_resize(struct hash *t, uint64_t new_count)
 {
     struct hash old = *t;
     uint64_t old_count = old.slots ? (uint64_t)old.mask + 1 : 0;
-    uint64_t new_count = old_count ? old_count * 2 : HASH_SLOTS_MIN;
     struct hash_slot *slots;
 
     if (new_count > (uint64_t)UINT32_MAX + 1)
@@ -136,6 +135,22 @@ static bool hash_grow(struct hash *t)
     }
     memory_free(t->memory, old.slots, hash_bytes(old_count));
     return true;
+}
+
+static bool hash_grow(struct hash *t)
+{
+    return hash_resize(t, t->slots ? ((uint64_t)t->mask + 1) * 2 : HASH_SLOTS_MIN);
+}
+
+/* At most 1/8 full: then at least 1/4 of the slots are used afterwards, and growth is far away. */
+void hash_trim(struct hash *t)
+{
+    uint64_t slots_count = (uint64_t)t->mask + 1, fewer = slots_count;
+
+    while (t->slots && fewer > HASH_SLOTS_MIN && t->count <= fewer / 8)
+        fewer /= 2;
+    if (fewer < slots_count)
+        (void)hash_resize(t, fewer); /* no memory for it: another time */
 }
 
 static bool hash_has_room(const struct hash *t)

@@ -6,7 +6,7 @@
  * only: the key lives in the item and the caller compares it, so that one table serves every kind of
  * item without a callback. Linear probing, deletion by shifting back, at most 3/4 full (at 7/8 a search
  * for what is not there would visit 32 slots on average instead of 8); it grows by doubling from the
- * allocator's memory, never beyond what `items_max` needs, and does not shrink.
+ * allocator's memory, never beyond what `items_max` needs, and shrinks where it is asked to (hash_trim).
  *
  *     for (it = hash_first(t, h, &pos); it; it = hash_next(t, h, &pos))
  *         if (flow_has_key(it, key)) ...
@@ -42,6 +42,8 @@ void hash_init(struct hash *t, struct memory *memory, uint32_t items_max);
 void hash_deinit(struct hash *t);
 /* False: full (items_max), or no memory to grow. */
 bool hash_insert(struct hash *t, uint32_t hash, void *item);
+/* Takes fewer slots where far fewer would do. To be called now and then, and not within a walk over the slots. */
+void hash_trim(struct hash *t);
 /* The item must be in the table. */
 void hash_remove(struct hash *t, uint32_t hash, void *item);
 /* The items whose hash is `hash`, one by one. The table must not change in between. */

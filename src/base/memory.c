@@ -3,11 +3,15 @@
  *
  * Callers say the length again when they free, so nothing is stored beside an object: the count is exact
  * and a host's allocator may be a simple one. `used_bytes` counts what was asked for, not what the
- * allocator rounds it to. Every object begins at a multiple of 64 octets, a cache line of most machines. */
+ * allocator rounds it to. Every object begins at a multiple of 64 octets, a cache line of most machines.
+ *
+ * Without an allocator of the host, what is large comes from the system in pages of its own and goes back there when
+ * it is freed: the C library would keep it, since something small that lives on lies behind it. */
 #include "base/memory.h"
 #include <assert.h>
 #include <stdlib.h>
 #include "adit/base.h"
+#include "base/pages.h"
 
 enum { MEMORY_ALIGN = 64 };
 
@@ -20,6 +24,8 @@ static void *memory_alloc_system(size_t len_bytes)
 {
     void *p;
 
+    if (len_bytes >= MEMORY_PAGES_BYTES)
+        return pages_alloc(len_bytes);
     return posix_memalign(&p, MEMORY_ALIGN, len_bytes) == 0 ? p : NULL;
 }
 
@@ -49,6 +55,8 @@ void memory_free(struct memory *m, void *p, size_t len_bytes)
     m->used_bytes -= len_bytes;
     if (m->allocator)
         m->allocator->free(m->allocator->ctx, p, len_bytes);
+    else if (len_bytes >= MEMORY_PAGES_BYTES)
+        pages_free(p, len_bytes);
     else
         free(p);
 }

@@ -12,6 +12,8 @@
 
 struct adit_allocator;
 
+enum { MEMORY_PAGES_BYTES = 16 * 1024 }; /* from here on an object has pages of its own */
+
 struct memory {
     const struct adit_allocator *allocator; /* NULL: the C library's */
     uint64_t used_bytes, peak_bytes, budget_bytes;

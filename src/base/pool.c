@@ -14,7 +14,7 @@
 #include "base/memory.h"
 #include "base/poison.h"
 
-enum { POOL_BLOCK_BYTES = 16 * 1024, POOL_ALIGN = 16 };
+enum { POOL_BLOCK_BYTES = 16 * 1024, POOL_ALIGN = 8, POOL_LINE = 64 };
 
 struct object {
     struct object *next; /* while free */
@@ -24,7 +24,7 @@ struct block {
     struct list node;
     struct object *free;
     uint32_t used, carved;
-    _Alignas(POOL_ALIGN) uint8_t slots[];
+    _Alignas(POOL_LINE) uint8_t slots[];
 };
 
 static size_t pool_stride(const struct pool *p)
@@ -36,7 +36,9 @@ static size_t pool_stride(const struct pool *p)
 
 static size_t pool_block_bytes(const struct pool *p)
 {
-    return sizeof(struct block) + p->objects_per_block * pool_stride(p);
+    size_t bytes = sizeof(struct block) + p->objects_per_block * pool_stride(p);
+
+    return bytes < POOL_BLOCK_BYTES ? POOL_BLOCK_BYTES : bytes; /* whole pages */
 }
 
 /* Where the back pointer of an object stands: at the end of its slot. */
@@ -109,7 +111,7 @@ static void *pool_take(struct pool *p, struct block *b)
     return o;
 }
 
-void *pool_get(struct pool *p)
+void *pool_get_raw(struct pool *p)
 {
     struct list *node = list_first(&p->partial);
     struct block *b = NULL;
@@ -127,7 +129,14 @@ void *pool_get(struct pool *p)
         list_push_back(&p->full, &b->node);
     }
     p->used++;
-    return memset(object, 0, p->object_bytes);
+    return object;
+}
+
+void *pool_get(struct pool *p)
+{
+    void *object = pool_get_raw(p);
+
+    return object ? memset(object, 0, p->object_bytes) : NULL;
 }
 
 /* A block became empty: it is the one that is kept, unless another is. */

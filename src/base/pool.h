@@ -4,13 +4,17 @@
  * Objects are carved from blocks of about 16 KiB; a free one is linked through its own memory and, within
  * a block, the one freed last is handed out first, since it is warm. Blocks in use are filled before
  * empty ones; of the blocks whose objects are all free one is kept, and the others go back to
- * `struct memory`. An empty pool returns NULL and counts it. Objects are aligned to 16 bytes. */
+ * `struct memory`. An empty pool returns NULL and counts it. Objects are aligned to 8 bytes; where
+ * POOL_LINED(bytes) is their size, to a cache line. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
 #include "base/list.h"
 
 struct memory;
+
+/* The size, at least so large, of which objects follow one another in whole cache lines: the pool adds a pointer to each. */
+#define POOL_LINED(bytes) (((bytes) + sizeof(void *) + 63) / 64 * 64 - sizeof(void *))
 
 struct pool {
     struct memory *memory;
@@ -25,4 +29,6 @@ void pool_init(struct pool *p, struct memory *memory, size_t object_bytes, uint3
 void pool_deinit(struct pool *p);
 /* A zeroed object, or NULL. */
 void *pool_get(struct pool *p);
+/* Its contents are undefined. */
+void *pool_get_raw(struct pool *p);
 void pool_put(struct pool *p, void *object);

@@ -135,6 +135,13 @@ uint64_t net_next_ns(const struct net *net)
     return flows_ns < frags_ns ? flows_ns : frags_ns;
 }
 
+void net_trim(struct net *net)
+{
+    hash_trim(&net->flows.flows);
+    hash_trim(&net->flows.clients);
+    hash_trim(&net->udp_remotes);
+}
+
 void net_output(struct net *net, uint64_t now_ns)
 {
     struct list round, *node;

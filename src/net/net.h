@@ -120,6 +120,8 @@ struct flow *net_next_ready(struct net *net);
 void net_expire(struct net *net, uint64_t now_ns);
 /* When net_expire() is next due. WHEEL_NEVER: never. */
 uint64_t net_next_ns(const struct net *net);
+/* Gives back what a burst has left behind. Between turns. */
+void net_trim(struct net *net);
 /* Lets every flow on the output list send. */
 void net_output(struct net *net, uint64_t now_ns);
 

@@ -100,7 +100,7 @@ static void cache_makes_room_for_another_size_before_a_buffer_is_refused(void **
     struct buf *small[8], *large;
 
     (void)state;
-    memory_init(&memory, 70000, NULL);
+    memory_init(&memory, 90000, NULL);
     buf_pool_init(&pool, &memory, 70000);
     for (int i = 0; i < 8; i++)
         small[i] = buf_new(&pool, 2048);
@@ -115,6 +115,51 @@ static void cache_makes_room_for_another_size_before_a_buffer_is_refused(void **
     assert_int_equal(memory.used_bytes, 0);
 }
 
+static void what_is_not_needed_goes_back_by_halves(void **state)
+{
+    struct buf *bufs[8];
+
+    (void)state;
+    buf_pool_init(&pool, &memory, 1 << 20);
+    for (int i = 0; i < 8; i++)
+        bufs[i] = buf_new(&pool, 60000);
+    for (int i = 0; i < 8; i++)
+        buf_unref(bufs[i]);
+    assert_true(buf_pool_decay(&pool)); /* they came in between: none lay here all the time */
+    assert_int_equal(pool.cached[BUF_PACKET].count, 8);
+    bufs[0] = buf_new(&pool, 60000);
+    bufs[1] = buf_new(&pool, 60000);
+    buf_unref(bufs[0]);
+    buf_unref(bufs[1]);
+    assert_true(buf_pool_decay(&pool)); /* six did */
+    assert_int_equal(pool.cached[BUF_PACKET].count, 5);
+    assert_true(buf_pool_decay(&pool));
+    assert_int_equal(pool.cached[BUF_PACKET].count, 2);
+    assert_int_equal(memory.used_bytes, pool.cached_bytes);
+    assert_true(buf_pool_decay(&pool));
+    assert_false(buf_pool_decay(&pool));
+    assert_int_equal(memory.used_bytes, 0);
+    buf_pool_deinit(&pool);
+}
+
+static void blocks_of_small_buffers_go_back(void **state)
+{
+    struct buf *bufs[200];
+    uint64_t most;
+
+    (void)state;
+    for (int i = 0; i < 200; i++)
+        bufs[i] = buf_new(&pool, 2048);
+    most = memory.used_bytes;
+    for (int i = 0; i < 200; i++)
+        buf_unref(bufs[i]);
+    while (buf_pool_decay(&pool))
+        ;
+    assert_true(memory.used_bytes < most / 20);
+    buf_pool_deinit(&pool);
+    assert_int_equal(memory.used_bytes, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,6 +168,8 @@ int main(void)
         cmocka_unit_test_setup(buffer_freed_last_is_handed_out_first, setup),
         cmocka_unit_test_setup(cache_keeps_no_more_than_it_may, setup),
         cmocka_unit_test_setup(cache_makes_room_for_another_size_before_a_buffer_is_refused, setup),
+        cmocka_unit_test_setup(what_is_not_needed_goes_back_by_halves, setup),
+        cmocka_unit_test_setup(blocks_of_small_buffers_go_back, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -154,6 +154,33 @@ static void table_refuses_beyond_its_limit_and_beyond_the_budget(void **state)
     assert_int_equal(memory.used_bytes, 0);
 }
 
+static void table_shrinks_when_it_is_asked_to(void **state)
+{
+    enum { ITEMS = 1000 };
+    static char items[ITEMS];
+    struct memory memory;
+    struct hash t;
+    uint64_t most_bytes;
+    uint32_t pos;
+
+    (void)state;
+    memory_init(&memory, 1 << 20, NULL);
+    hash_init(&t, &memory, ITEMS);
+    hash_trim(&t);
+    for (uint32_t i = 0; i < ITEMS; i++)
+        assert_true(hash_insert(&t, i * 2654435761u, &items[i]));
+    most_bytes = memory.used_bytes;
+    hash_trim(&t);
+    assert_int_equal(memory.used_bytes, most_bytes);
+    for (uint32_t i = 10; i < ITEMS; i++)
+        hash_remove(&t, i * 2654435761u, &items[i]);
+    hash_trim(&t);
+    assert_true(memory.used_bytes <= most_bytes / 16);
+    for (uint32_t i = 0; i < 10; i++)
+        assert_ptr_equal(hash_first(&t, i * 2654435761u, &pos), &items[i]);
+    hash_deinit(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +189,7 @@ int main(void)
         cmocka_unit_test(hash_depends_on_the_key_and_not_on_the_alignment),
         cmocka_unit_test(table_agrees_with_a_slow_model),
         cmocka_unit_test(table_refuses_beyond_its_limit_and_beyond_the_budget),
+        cmocka_unit_test(table_shrinks_when_it_is_asked_to),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

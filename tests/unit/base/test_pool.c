@@ -27,7 +27,7 @@ static void object_is_zeroed_and_comes_back_warm(void **state)
     pool_init(&p, &memory, sizeof(zero), 10);
     object = pool_get(&p);
     assert_non_null(object);
-    assert_int_equal((uintptr_t)object % 16, 0);
+    assert_int_equal((uintptr_t)object % 8, 0);
     memset(object, 0xff, sizeof(zero));
     pool_put(&p, object);
     assert_ptr_equal(pool_get(&p), object);
