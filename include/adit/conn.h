@@ -80,8 +80,9 @@ ADIT_API int adit_conn_watch(adit_conn *c, adit_socket s, unsigned ev, adit_conn
  * what they are. */
 ADIT_API int adit_conn_relay(adit_conn *c, adit_socket s);
 ADIT_API int adit_conn_disown(adit_conn *c, adit_socket s); /* the socket is yours again */
-/* Takes the flow away as a stream socket: the kernel's own one, or one end of a pair which the library relays
- * (userspace stack). It does not block and is yours to close. c is gone for you: no callback comes any more. */
+/* Takes the flow away as a stream socket: the kernel's own one where the kernel terminates the flow, has accepted it (a read
+ * event, say, came from it) and nothing that you peeked is unconsumed; else one end of a pair which the library relays, and a
+ * PENDING flow is accepted. It does not block and is yours to close. c is gone for you: no callback comes any more. */
 ADIT_API int adit_conn_take_fd(adit_conn *c, adit_socket *s);
 
 typedef struct adit_conn_info {

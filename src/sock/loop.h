@@ -57,6 +57,7 @@ struct watch;
 /* events: ADIT_READ | ADIT_WRITE; errors and hang-ups show as both directions and one of these. */
 enum {
     WATCH_HANGUP = 4, /* the peer has ended its side, or there is an error */
+    WATCH_ERROR = 16, /* with WATCH_HANGUP: there is an error, which sock_error() tells */
     WATCH_URGENT = 8, /* TCP urgent data: a read stops in front of it, so a short read is not an empty queue */
 };
 typedef void (*watch_fn)(struct watch *w, unsigned events);

@@ -14,7 +14,7 @@ struct ready {
 
 struct ready_event {
     uint64_t token;
-    unsigned events; /* ADIT_READ | ADIT_WRITE | WATCH_HANGUP | WATCH_URGENT */
+    unsigned events; /* ADIT_READ | ADIT_WRITE | WATCH_HANGUP | WATCH_ERROR | WATCH_URGENT */
 };
 
 /* All functions that return int: 0, or a negative adit_code. */

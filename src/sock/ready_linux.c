@@ -44,6 +44,8 @@ static unsigned events_of_epoll(uint32_t mask)
 
     if (mask & (EPOLLERR | EPOLLHUP))
         events |= ADIT_READ | ADIT_WRITE | WATCH_HANGUP;
+    if (mask & EPOLLERR)
+        events |= WATCH_ERROR;
     if (mask & EPOLLRDHUP)
         events |= ADIT_READ | WATCH_HANGUP;
     if (mask & EPOLLIN)

@@ -186,7 +186,7 @@ static void kernel_receive(struct kernel_stream *k)
 static void kernel_ready(struct watch *w, unsigned events)
 {
     struct kernel_stream *k = LIST_ENTRY(w, struct kernel_stream, watch);
-    int err = events & WATCH_HANGUP ? sock_error(k->fd) : 0;
+    int err = events & WATCH_ERROR ? sock_error(k->fd) : 0;
 
     if (err) {
         kernel_end(k, err == ADIT_ECLOSED ? ADIT_ERESET : err);
@@ -218,17 +218,18 @@ struct kernel_stream *kernel_stream_of(struct adit_loop *l, struct flow *f)
     return k;
 }
 
-static void kernel_set_options(const struct kernel_stream *k)
+void kernel_stream_listen(int fd, const struct net_config *c)
 {
-    const struct net_config *c = &kernel_net(k)->config;
-    int on = 1, idle_s = (int)(c->tcp_keepalive_ns / 1000000000);
+    int on = 1, idle_s = (int)(c->tcp_keepalive_ns / 1000000000), mss = (int)c->mss_clamp_bytes;
 
-    (void)setsockopt(k->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    (void)setsockopt(k->fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)); /* RFC 6093 */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    (void)setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)); /* RFC 6093 */
+    if (mss > 0)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &mss, sizeof(mss));
     if (idle_s < 1)
         return;
-    (void)setsockopt(k->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
-    (void)setsockopt(k->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
 
 void kernel_stream_attach(struct kernel_stream *k, int fd)
@@ -247,7 +248,6 @@ void kernel_stream_attach(struct kernel_stream *k, int fd)
     }
     k->fd = fd;
     k->writable = true;
-    kernel_set_options(k);
     if (k->fin_wanted || k->is_closing)
         kernel_flush(k);
     kernel_notify(k);
@@ -487,7 +487,7 @@ static int kernel_take_fd(struct stream *s, adit_socket *out)
 
     if (kernel_is_over(k) || k->fd < 0 || k->is_closing)
         return ADIT_ESTATE;
-    if (k->rx.bytes > 0 || k->tx.bytes > 0 || k->fin_received || k->fin_wanted)
+    if (k->rx.bytes > 0 || k->tx.bytes > 0)
         return ADIT_EAGAIN;
     watch_remove(&k->watch);
     *out = k->fd;

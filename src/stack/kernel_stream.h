@@ -36,5 +36,7 @@ struct kernel_stream {
 
 /* The stream of a TCP flow, made ready for use when it is asked for first. */
 struct kernel_stream *kernel_stream_of(struct adit_loop *l, struct flow *f);
+/* What sockets inherit from the one that listens for them (tcp(7)): no call for each of them. */
+void kernel_stream_listen(int fd, const struct net_config *c);
 /* The kernel has accepted it: fd is the stream's from here on. */
 void kernel_stream_attach(struct kernel_stream *k, int fd);

@@ -11,7 +11,6 @@
  * The listening sockets are the worker's: they live in the device's network namespace and may have been made by another process. */
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include "net/nat.h"
 #include "sock/sock.h"
@@ -138,14 +137,13 @@ static void system_unwatch(struct system *y)
 static int system_listen(struct system *y)
 {
     const struct stack_config *c = &y->stack->config;
-    int mss = (int)c->net->config.mss_clamp_bytes, err;
+    int err;
 
     for (size_t i = 0; i < c->listeners_count; i++) {
         struct system_listener *l = &y->listeners[i];
 
         l->system = y;
-        if (mss > 0)
-            (void)setsockopt(c->listeners[i], IPPROTO_TCP, TCP_MAXSEG, &mss, sizeof(mss));
+        kernel_stream_listen(c->listeners[i], &c->net->config);
         err = watch_add(c->loop, &l->watch, c->listeners[i], ADIT_READ, false, system_accept);
         if (err)
             return err;
