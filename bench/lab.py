@@ -6,18 +6,27 @@
     | load tool       |     | adit / pasta / slirp4netns  |      | bench_server on 10.99.0.2 |
     |  kernel - TUN --+-----+--> its sockets ----- c0 ----+-veth-+---- s0   (address of lo)   |
     +-----------------+     +-----------------------------+      +---------------------------+
-                              direct: the load tool itself runs here
+                              direct: the load tool itself runs here       loopback: ... here, over lo
 
 Every name has this process's number in it, and everything is removed at the end. The route to the server asks for cubic,
 since a namespace may not be allowed to change the default of its sockets."""
+import json
 import os
+import select
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 SERVER = "10.99.0.2"
 PORT = "9000"
+OTHERS = [f"10.99.1.{i}" for i in range(1, 9)]  # nobody is there: for a handler that asks nobody
+ADIT_READY_SECONDS = 5
+
+
+class Absent(Exception):
+    """What was asked for is not built or not installed here."""
 
 
 def run(*argv, **more):
@@ -48,6 +57,12 @@ def wakeups(pid):
         with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as f:
             total += sum(int(line.split()[1]) for line in f if "ctxt_switches" in line)
     return total
+
+
+def peak_kb(pid):
+    """The most that was ever resident."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmHWM"))
 
 
 def memory_kb(pid):
@@ -91,8 +106,8 @@ class Lab:
     def enter(self, name, *argv):
         return ["nsenter", f"--net=/run/netns/{name}", *argv]
 
-    def spawn(self, argv):
-        p = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def spawn(self, argv, **more):
+        p = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **more)
         self.started.append(p)
         return p
 
@@ -108,7 +123,9 @@ class Lab:
             except subprocess.TimeoutExpired:
                 p.kill()
                 p.wait()
-        p.stdout.close()
+        for stream in (p.stdout, p.stderr):
+            if stream:
+                stream.close()
         self.started.remove(p)
 
     def close(self):
@@ -133,26 +150,45 @@ class System:
     def __exit__(self, *_):
         pass
 
+    def queue_packets(self):
+        """The length of the transmit queue of the device that the load tools send through."""
+        route = json.loads(run("nsenter", f"--net={self.net}", "ip", "-j", "route", "get", SERVER).stdout)[0]
+        link = json.loads(run("nsenter", f"--net={self.net}", "ip", "-j", "link", "show", "dev", route["dev"]).stdout)[0]
+        return link.get("txqlen", 0)
+
     def tool_argv(self, tool, *args):
         return ["nsenter", f"--net={self.net}", os.path.join(self.lab.tools, "bench_" + tool), *map(str, args)]
 
 
-class Adit(System):
-    """adit exec --via direct. The command inside only waits; the load tools enter its namespace."""
+class Loopback(System):
+    """The load tool beside its server: no veth, no TUN, nothing but the kernel's TCP. What the tools can do at most."""
 
-    def __init__(self, lab, name, mtu, via="direct"):
+    def __init__(self, lab, name):
         super().__init__(lab, name)
-        self.mtu, self.via = mtu, via
+        self.net = f"/run/netns/{lab.names['srv']}"
+
+
+class Adit(System):
+    """adit exec. The command inside only waits; the load tools enter its namespace. more: options of adit exec."""
+
+    def __init__(self, lab, name, mtu, more):
+        super().__init__(lab, name)
+        self.argv = [lab.adit, "exec", "--mtu", mtu, "--dns", "192.0.2.53", *more]
 
     def __enter__(self):
         started = time.monotonic()
-        self.process = self.lab.spawn(self.lab.enter(
-            self.lab.names["cli"], self.lab.adit, "exec", "--via", self.via, "--mtu", self.mtu, "--dns", "192.0.2.53", "--",
-            "sh", "-c", "echo $$; exec cat"))
-        inside = int(self.process.stdout.readline())
+        self.process = self.lab.spawn(self.lab.enter(self.lab.names["cli"], *self.argv, "--", "sh", "-c", "echo $$; exec cat"),
+                                      stderr=subprocess.PIPE)
+        ready, _, _ = select.select([self.process.stdout], [], [], ADIT_READY_SECONDS)
+        line = self.process.stdout.readline() if ready else ""
+        if not line:
+            self.process.kill()
+            why = self.process.stderr.read().strip()
+            self.lab.end(self.process)
+            raise Absent(" ".join(why.replace("\n", "; ").split()) or "it does not start")
         self.start_seconds = time.monotonic() - started
         self.pid = self.process.pid
-        self.net = f"/proc/{inside}/ns/net"
+        self.net = f"/proc/{int(line)}/ns/net"
         self.lab.tune(self.net)
         return self
 
@@ -168,6 +204,8 @@ class Peer(System):
         self.mtu = mtu
         self.app = f"adit-bench-{os.getpid()}-app"
 
+    program = None
+
     def command(self):
         raise NotImplementedError
 
@@ -176,6 +214,8 @@ class Peer(System):
         return "default" in state.stdout
 
     def __enter__(self):
+        if not shutil.which(self.program):
+            raise Absent(f"{self.program} is not installed")
         run("ip", "netns", "add", self.app)
         run("ip", "-n", self.app, "link", "set", "lo", "up")
         self.net = f"/run/netns/{self.app}"
@@ -195,25 +235,56 @@ class Peer(System):
 
 
 class Pasta(Peer):
+    program = "pasta"
+
     def command(self):
         return ["pasta", "--config-net", "-f", "-q", "-4", "--runas", "0", "--no-map-gw", "-t", "none", "-u", "none",
                 "-T", "none", "-U", "none", "-i", "c0", "-m", self.mtu, "--netns-only", "--netns", self.net]
 
 
 class Slirp(Peer):
+    program = "slirp4netns"
+
     def command(self):
         return ["slirp4netns", "--netns-type=path", "-c", "--mtu=" + self.mtu, "--disable-host-loopback", self.net, "tap0"]
 
 
+# name: (MTU, options of adit exec). A variant that this build does not have is reported as absent, with what adit says.
+VARIANTS = {
+    "adit-1500": ("1500", ["--stack", "userspace"]),
+    "adit-9000": ("9000", ["--stack", "userspace"]),
+    "adit-65535": ("65535", ["--stack", "userspace"]),
+    "adit-system-nat": ("1500", ["--stack", "system", "--engine", "nat"]),
+    "adit-system-bpf": ("1500", ["--stack", "system", "--engine", "bpf"]),
+    "adit-mixed": ("1500", ["--stack", "mixed"]),
+    "adit-workers-2": ("1500", ["--stack", "userspace", "--workers", "2"]),
+    "adit-plain-1500": ("1500", ["--stack", "userspace", "--no-offload"]),
+    "adit-plain-9000": ("9000", ["--stack", "userspace", "--no-offload"]),
+    "adit-plain-65535": ("65535", ["--stack", "userspace", "--no-offload"]),
+    "adit-plain-loss-1%": ("1500", ["--stack", "userspace", "--no-offload", "--fault", "loss=1%"]),
+    "adit-discard": ("1500", ["--stack", "userspace", "--via", "discard", "--max-flows", "110000"]),
+}
+
+
 def systems(lab):
-    """All that can be measured here, by name."""
-    found = {"direct": lambda: System(lab, "direct")}
-    for mtu in ("1500", "9000", "65535"):
-        found["adit-" + mtu] = lambda mtu=mtu: Adit(lab, "adit-" + mtu, mtu)
-    if shutil.which("pasta"):
+    """All that is measured, by name: a function that makes it, to be used with `with`."""
+    found = {"loopback": lambda: Loopback(lab, "loopback"), "direct": lambda: System(lab, "direct")}
+    for name, (mtu, more) in VARIANTS.items():
+        found[name] = lambda name=name, mtu=mtu, more=more: Adit(lab, name, mtu, more)
+    for kind, program in ((Pasta, "pasta"), (Slirp, "slirp4netns")):
         for mtu in ("1500", "65520"):
-            found["pasta-" + mtu] = lambda mtu=mtu: Pasta(lab, "pasta-" + mtu, mtu)
-    if shutil.which("slirp4netns"):
-        for mtu in ("1500", "65520"):
-            found["slirp4netns-" + mtu] = lambda mtu=mtu: Slirp(lab, "slirp4netns-" + mtu, mtu)
+            found[f"{program}-{mtu}"] = lambda kind=kind, name=f"{program}-{mtu}", mtu=mtu: kind(lab, name, mtu)
     return found
+
+
+def program_kb(path):
+    """Sizes of a program without its symbols, and of the shared libraries that it names besides the C library."""
+    with tempfile.NamedTemporaryFile() as stripped:
+        run("strip", "-o", stripped.name, path)
+        program = os.path.getsize(stripped.name)
+    libraries = 0
+    for line in run("ldd", path).stdout.splitlines():
+        at = line.split("=>")[-1].split("(")[0].strip()
+        if at.startswith("/") and "ld-linux" not in at and not os.path.basename(at).startswith("libc.so"):
+            libraries += os.path.getsize(os.path.realpath(at))
+    return program / 1024, libraries / 1024

@@ -4,6 +4,9 @@ import html
 import json
 import os
 
+import aims
+
+PLOTTED = ("adit-1500", "adit-65535", "adit-system-nat", "adit-system-bpf", "pasta-1500", "pasta-65520", "slirp4netns-65520")
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
@@ -29,8 +32,7 @@ def table(measure, rows):
     for system, row in rows.items():
         ratio = f"{row['ratio']:.2f}" if row["ratio"] is not None else "-"
         if not row["figures"]:
-            if row["error"] != "no process":
-                lines.append(f"| {system} | - | failed: {row['error']} |" + " |" * len(columns))
+            lines.append(f"| {system} | - | {row['absent'] or 'failed: ' + row['error']} |" + " |" * len(columns))
             continue
         cells = [cell(row["figures"][c]) for c in columns]
         lines.append(f"| {system} | {ratio} | " + " | ".join(cells) + f" | {row['rounds']} |")
@@ -43,7 +45,8 @@ def tables(saved, measures):
             f"{m['commit']}; {m['pasta'] or 'no pasta'}; {m['slirp4netns'] or 'no slirp4netns'}.\n"
             f"{saved['rounds']} interleaved rounds of {saved['seconds']} s"
             f"{', all of the benchmark SCHED_FIFO' if m['realtime'] else ''}. Median (least-most).\n")
-    return head + "\n" + "\n".join(table(name, saved["summary"][name]) for name in measures if name in saved["summary"])
+    return (head + "\n**What was aimed at**\n\n" + aims.table(saved["summary"], measures) + "\n"
+            + "\n".join(table(name, saved["summary"][name]) for name in measures if name in saved["summary"]))
 
 
 def write_json(path, saved):
@@ -55,9 +58,10 @@ def write_json(path, saved):
 def plot(saved, measures):
     """Bars: for each measure and system, how near it comes to direct (1 is as good; a longer bar is better)."""
     bars = []
-    for name, (_, _, _, more_is_better) in measures.items():
+    for name, measure in measures.items():
         rows = saved["summary"].get(name, {})
-        group = [(s, r["ratio"] if more_is_better else 1 / r["ratio"]) for s, r in rows.items() if s != "direct" and r["ratio"]]
+        group = [(s, r["ratio"] if measure.more_is_better else 1 / r["ratio"])
+                 for s, r in rows.items() if s in PLOTTED and r["ratio"]]
         if group:
             bars.append((name, group))
     colours = {"adit": "#1b6ca8", "pasta": "#c28f2c", "slirp4netns": "#8c8c8c"}

@@ -29,7 +29,7 @@
 
 struct exec_args {
     const char *via, *stack, *pcap, *fault, *dns;
-    uint32_t mtu_bytes;
+    uint32_t mtu_bytes, flows_max; /* flows_max 0: the library's */
     int no_offload, summary, verbose;
 };
 
@@ -52,6 +52,8 @@ static const struct option exec_options[] = {
                 "a worse network: loss=1%,delay=40ms,rate=10mbit ... both ways"),
     EXEC_OPTION(0, "dns", OPTION_TEXT, "ADDRESS", dns,
                 "nameserver instead of the first one in /etc/resolv.conf"),
+    {"max-flows", 0, OPTION_NUMBER, "N", "TCP connections at most; default 65536",
+     offsetof(struct exec_args, flows_max), 1, 1000000},
     EXEC_OPTION(0, "summary", OPTION_FLAG, NULL, summary,
                 "two lines at the end: flows, octets, CPU, drops"),
     EXEC_OPTION('v', "verbose", OPTION_COUNT, NULL, verbose, "say more; twice: everything"),
@@ -168,6 +170,7 @@ static int exec_command(const struct exec_args *args, char **argv, const sigset_
                                      .fault = args->fault,
                                      .pcap = args->pcap,
                                      .mtu_bytes = args->mtu_bytes,
+                                     .flows_max = args->flows_max,
                                      .aliases = &dns.alias,
                                      .verbose = args->verbose};
     struct sandbox_options inside = {.mtu_bytes = args->mtu_bytes,

@@ -86,6 +86,10 @@ static void options_fill(struct tunnel *t, const struct device *device, adit_opt
     o->listeners = device->listeners;
     o->listeners_count = device->listeners_count;
     o->mtu_bytes = from->mtu_bytes;
+    if (from->flows_max) { /* there is one client */
+        o->tcp_max = from->flows_max;
+        o->tcp_per_client_max = from->flows_max;
+    }
     o->fault = from->fault;
     o->stack = from->stack;
     o->aliases = from->aliases;

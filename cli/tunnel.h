@@ -15,6 +15,7 @@ struct tunnel_options { /* borrowed as long as the tunnel lives */
     const char *fault;  /* NULL: none */
     const char *pcap;   /* path; NULL: none */
     uint32_t mtu_bytes;
+    uint32_t flows_max; /* TCP; 0: the preset's */
     const adit_alias *aliases;
     size_t aliases_count;
     int verbose; /* 0: errors only, 1: and warnings, notices, 2: everything */

@@ -1,29 +1,59 @@
 /* SPDX-License-Identifier: MIT */
-/* bench_hold ADDRESS BASE_PORT CONNECTIONS: opens so many connections, sends an octet on each and waits for it to come back,
- * says "ready", and keeps them until its standard input ends. */
+/* bench_hold echo|quiet|stalled ADDRESS BASE_PORT CONNECTIONS: opens so many connections, one after the other, says "ready", and
+ * keeps them until its standard input ends.
+ *
+ *   echo     an octet is sent on each and has come back
+ *   quiet    nothing is sent: for a far side that answers nothing
+ *   stalled  the server sends a piece on each, and the little that fits into the smallest receive buffer is all that this side
+ *            takes: what carries the connection is left with the rest */
 #include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "tool.h"
+
+static void hold_echo(const struct sockaddr_in *to)
+{
+    int fd = tool_connect(to);
+    char octet;
+
+    tool_write_all(fd, "x", 1);
+    if (!tool_read_all(fd, &octet, 1))
+        tool_fail("recv");
+}
+
+static void hold_stalled(const struct sockaddr_in *to)
+{
+    int fd = tool_tcp(), bytes = 1;
+
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)); /* the kernel makes its least of it */
+    if (connect(fd, (const struct sockaddr *)to, sizeof(*to)) < 0)
+        tool_fail("connect");
+}
 
 int main(int argc, char **argv)
 {
     struct sockaddr_in to;
     uint32_t count;
+    int is_stalled, is_quiet;
     char octet;
 
-    if (argc != 4) {
-        fprintf(stderr, "usage: bench_hold ADDRESS BASE_PORT CONNECTIONS\n");
+    if (argc != 5) {
+        fprintf(stderr, "usage: bench_hold echo|quiet|stalled ADDRESS BASE_PORT CONNECTIONS\n");
         return 1;
     }
     tool_raise_limits();
-    to = tool_address(argv[1], argv[2], TOOL_ECHO);
-    count = tool_number(argv[3], 1, 60000);
+    is_quiet = !strcmp(argv[1], "quiet");
+    is_stalled = !strcmp(argv[1], "stalled");
+    to = tool_address(argv[2], argv[3], is_stalled ? TOOL_PIECE : TOOL_ECHO);
+    count = tool_number(argv[4], 1, 60000);
     for (uint32_t i = 0; i < count; i++) {
-        int fd = tool_connect(&to);
-
-        tool_write_all(fd, "x", 1);
-        if (!tool_read_all(fd, &octet, 1))
-            tool_fail("recv");
+        if (is_stalled)
+            hold_stalled(&to);
+        else if (is_quiet)
+            tool_connect(&to);
+        else
+            hold_echo(&to);
     }
     puts("ready");
     fflush(stdout);

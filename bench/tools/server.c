@@ -54,6 +54,8 @@ static void conn_accept(int set, const struct conn *listener)
             close(fd);
             continue;
         }
+        if (listener->service == TOOL_PIECE)
+            (void)send(fd, chunk, TOOL_PIECE_BYTES, MSG_NOSIGNAL);
         conn_watch(set, fd, listener->service, 0, listener->service == TOOL_SOURCE ? EPOLLOUT : EPOLLIN);
     }
 }
@@ -90,7 +92,7 @@ static void conn_serve(int set, struct conn *c)
 {
     if (c->is_listener)
         conn_accept(set, c);
-    else if (c->service == TOOL_ECHO)
+    else if (c->service == TOOL_ECHO || c->service == TOOL_PIECE)
         conn_echo(c);
     else if (c->service == TOOL_SINK)
         conn_sink(c);
@@ -160,7 +162,7 @@ static void serve_udp(char **argv, int service, int *fd, void *(*run)(void *arg)
 
 int main(int argc, char **argv)
 {
-    static const int tcp_services[] = {TOOL_ECHO, TOOL_SINK, TOOL_SOURCE, TOOL_COUNTS};
+    static const int tcp_services[] = {TOOL_ECHO, TOOL_SINK, TOOL_SOURCE, TOOL_COUNTS, TOOL_PIECE};
     struct epoll_event events[EVENTS_MAX], input = {.events = EPOLLIN};
     int set = epoll_create1(EPOLL_CLOEXEC), sink, source, n;
 

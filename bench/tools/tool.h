@@ -15,6 +15,7 @@ enum tool_service { /* base port + ... */
     TOOL_UDP_SINK,   /* UDP: counts */
     TOOL_UDP_SOURCE, /* UDP: answers a struct tool_udp_order with a stream of datagrams */
     TOOL_COUNTS,     /* TCP: a struct tool_udp_counts, then FIN */
+    TOOL_PIECE,      /* TCP: TOOL_PIECE_BYTES at once, as far as they fit, then echo */
     TOOL_SERVICES
 };
 
@@ -29,7 +30,7 @@ struct tool_udp_counts {
     uint64_t received, sent;
 };
 
-enum { TOOL_CHUNK_BYTES = 256 * 1024, TOOL_UDP_BYTES_MAX = 1472 };
+enum { TOOL_CHUNK_BYTES = 256 * 1024, TOOL_PIECE_BYTES = 64 * 1024, TOOL_UDP_BYTES_MAX = 1472 };
 
 /* Ends the program: errno's text, and what was tried. */
 _Noreturn void tool_fail(const char *what);
