@@ -38,6 +38,9 @@ static const struct demo_scene scenes[] = {
     {"echo", {{"echo, both ways", demo_echo}}},
 };
 
+/* Of the steps with a port: the pages' one. Where the stack is mixed, these end in the kernel, and the rest in userspace. */
+#define KERNEL_PORTS "80"
+
 static const char *const stacks[] = {"userspace", "system", "mixed"};
 
 /* What the child needs of a scene. */
@@ -123,14 +126,15 @@ static bool scene_show(const struct demo_scene *scene, const char *stack, const 
     struct complaint why = {0};
     struct tunnel tunnel;
     struct sandbox sandbox = {.pid = -1, .control = -1, .device = {.fd = -1}};
-    struct tunnel_options outside = {.via = scene->via, .stack = stack, .mtu_bytes = MTU_BYTES};
+    struct tunnel_options outside = {
+        .via = scene->via, .stack = stack, .kernel_for = KERNEL_PORTS, .mtu_bytes = MTU_BYTES};
     if (pipe2(ends, O_CLOEXEC)) {
         perror("adit: pipe");
         return false;
     }
     struct demo_play play = {.scene = scene, .results = ends[1]};
     struct sandbox_options inside = {
-        .mtu_bytes = MTU_BYTES, .listens = tunnel_listens(stack), .run = scene_play, .ctx = &play, .signals = signals};
+        .mtu_bytes = MTU_BYTES, .listens = tunnel_listens(&outside), .run = scene_play, .ctx = &play, .signals = signals};
     double cpu = summary_cpu_seconds();
     bool ok = tunnel_init(&tunnel, &outside, &why) == 0 &&
               scene_run(&tunnel, &sandbox, &inside, &why) == 0;

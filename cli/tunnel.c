@@ -69,6 +69,8 @@ int tunnel_init(struct tunnel *t, const struct tunnel_options *o, struct complai
     *t = (struct tunnel){.options = o};
     if (adit_proxy_new(&t->proxy, o->via, &e) < 0)
         return complaint_from_error(why, &e);
+    if (o->kernel_for && adit_proxy_kernel_for(t->proxy, o->kernel_for, &e) < 0)
+        return complaint_from_error(why, &e);
     return o->pcap ? pcap_create(t, why) : 0;
 }
 
@@ -110,9 +112,11 @@ static void descriptors_raise(void)
     setrlimit(RLIMIT_NOFILE, &files);
 }
 
-bool tunnel_listens(const char *stack)
+bool tunnel_listens(const struct tunnel_options *o)
 {
-    return strcmp(stack, "system") == 0 || (!*stack && !strstr(adit_features(), " userspace"));
+    if (*o->stack)
+        return strcmp(o->stack, "system") == 0 || strcmp(o->stack, "mixed") == 0;
+    return o->kernel_for || !strstr(adit_features(), " userspace");
 }
 
 int tunnel_start(struct tunnel *t, const struct device *device, struct complaint *why)

@@ -249,21 +249,47 @@ int options_take(adit_options *out, const adit_options *in, adit_error *err)
     return check_all(out, err);
 }
 
+/* A copy of count strings, in one piece. NULL: no memory. */
+static const char *const *strings_keep(const char *const *from, size_t count)
+{
+    size_t bytes = count * sizeof(char *);
+    char **copy, *at;
+
+    for (size_t i = 0; i < count; i++)
+        bytes += strlen(from[i]) + 1;
+    copy = malloc(bytes);
+    if (!copy)
+        return NULL;
+    at = (char *)(copy + count);
+    for (size_t i = 0; i < count; i++) {
+        copy[i] = strcpy(at, from[i]);
+        at += strlen(at) + 1;
+    }
+    return (const char *const *)copy;
+}
+
 int options_keep(adit_options *o)
 {
     adit_alias *aliases = NULL;
     char *bind_iface = o->bind_iface ? strdup(o->bind_iface) : NULL;
+    char *netns = o->netns ? strdup(o->netns) : NULL;
+    const char *const *addrs = o->addrs_count > 0 ? strings_keep(o->addrs, o->addrs_count) : NULL;
 
     if (o->aliases_count > 0)
         aliases = malloc(o->aliases_count * sizeof(*aliases));
-    if ((o->bind_iface && !bind_iface) || (o->aliases_count > 0 && !aliases)) {
+    if ((o->bind_iface && !bind_iface) || (o->netns && !netns) || (o->addrs_count > 0 && !addrs) ||
+        (o->aliases_count > 0 && !aliases)) {
         free(bind_iface);
+        free(netns);
+        free((void *)(uintptr_t)addrs);
         free(aliases);
         return ADIT_ENOMEM;
     }
     if (aliases)
         memcpy(aliases, o->aliases, o->aliases_count * sizeof(*aliases));
     o->bind_iface = bind_iface;
+    o->netns = netns;
+    o->addrs = addrs;
     o->aliases = aliases;
     return 0;
 }
@@ -271,7 +297,11 @@ int options_keep(adit_options *o)
 void options_forget(adit_options *o)
 {
     free((void *)(uintptr_t)o->bind_iface);
+    free((void *)(uintptr_t)o->netns);
+    free((void *)(uintptr_t)o->addrs);
     free((void *)(uintptr_t)o->aliases);
-    o->bind_iface = NULL;
+    o->bind_iface = o->netns = NULL;
+    o->addrs = NULL;
+    o->addrs_count = 0;
     o->aliases = NULL;
 }

@@ -34,6 +34,8 @@ static void stats_collect(const struct worker *w, adit_stats *s)
         .rx_packets = n->rx_packets,
         .tx_packets = n->tx_packets,
         .tcp_open = n->tcp_open,
+        .tcp_kernel_open = n->tcp_kernel_open,
+        .tcp_kernel_total = n->tcp_kernel_total,
         .tcp_half_open = n->tcp_half_open,
         .tcp_time_wait = n->tcp_time_wait,
         .tcp_total = n->tcp_total,
@@ -67,6 +69,8 @@ void report_update(struct worker *w, uint64_t now_ns, bool last)
     uv_mutex_lock(&r->mutex);
     stats_collect(w, &r->stats);
     memcpy(r->device, w->device->describe, sizeof(r->device));
+    memcpy(r->fallback, w->stack.fallback, sizeof(r->fallback));
+    r->engine = w->stack.engine;
     uv_mutex_unlock(&r->mutex);
     r->copied_ns = now_ns;
     r->is_stale = false;
@@ -102,12 +106,14 @@ int adit_status(adit *a, char *text, size_t len)
     const struct worker *w = &a->worker;
     adit_stats s = {.size = sizeof(s)};
     uint32_t v = adit_version();
-    const char *engine = w->stack.ops->engine;
-    char device[sizeof(w->report.device)];
+    const char *engine;
+    char device[sizeof(w->report.device)], fallback[sizeof(w->report.fallback)];
 
     (void)adit_get_stats(a, &s);
     uv_mutex_lock(&a->worker.report.mutex);
     memcpy(device, w->report.device, sizeof(device));
+    memcpy(fallback, w->report.fallback, sizeof(fallback));
+    engine = w->report.engine;
     uv_mutex_unlock(&a->worker.report.mutex);
     return snprintf(text, len,
                     "version: %u.%u.%u\n"
@@ -115,13 +121,17 @@ int adit_status(adit *a, char *text, size_t len)
                     "device-kind: %s\n"
                     "device-offloads: %s\n"
                     "mtu: %u\n"
-                    "stack: %s%s%s%s\n"
+                    "stack: %s\n"
+                    "engine: %s\n"
+                    "%s%s%s"
                     "tcp: %" PRIu64 " open, %" PRIu64 " half-open, %" PRIu64 " in all\n"
+                    "tcp-kernel: %" PRIu64 " open, %" PRIu64 " in all\n"
                     "udp: %" PRIu64 " open, %" PRIu64 " in all\n"
                     "memory: %" PRIu64 " of %" PRIu64 " bytes\n",
                     v >> 24, v >> 16 & 0xff, v >> 8 & 0xff, w->device->ifname, w->device->ops->name, device,
-                    w->device->mtu_bytes, w->stack.ops->name, engine ? " (" : "", engine ? engine : "", engine ? ")" : "", s.tcp_open, s.tcp_half_open, s.tcp_total, s.udp_open,
-                    s.udp_total, s.memory_used_bytes, s.memory_budget_bytes);
+                    w->device->mtu_bytes, w->stack.ops->name, engine ? engine : "none", *fallback ? "fallback: " : "", fallback,
+                    *fallback ? "\n" : "", s.tcp_open, s.tcp_half_open, s.tcp_total, s.tcp_kernel_open, s.tcp_kernel_total,
+                    s.udp_open, s.udp_total, s.memory_used_bytes, s.memory_budget_bytes);
 }
 
 const char *adit_drop_name(unsigned reason)

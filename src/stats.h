@@ -19,6 +19,8 @@ struct report {
     uv_mutex_t mutex;   /* guards stats and device */
     adit_stats stats;
     char device[64];    /* what the device says of itself: it may change when the kernel refuses something */
+    const char *engine; /* of the stack; a constant */
+    char fallback[160];
     uint64_t copied_ns; /* the worker's */
     bool is_stale;      /* likewise: something happened since */
 };

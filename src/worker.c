@@ -2,6 +2,7 @@
 /* worker: see worker.h. */
 #include "worker.h"
 #include <assert.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <uv.h>
@@ -305,31 +306,50 @@ static int worker_init_loop(struct worker *w, adit_error *err)
     return e;
 }
 
-/* Where the kernel accepts: beside a device of ours, or from whoever opened the one that was given. On failure the device is
- * closed. */
-static int worker_take_listeners(struct worker *w, struct device *d, adit_error *err)
+/* stack_config.listen; the instance closes them. */
+static int worker_listen(void *ctx, adit_socket out[LISTEN_MAX], size_t *count, adit_error *err)
+{
+    struct worker *w = ctx;
+    int e = tun_listen(w->options, w->device->ifname, w->listeners, &w->listeners_count, err);
+
+    memcpy(out, w->listeners, sizeof(w->listeners));
+    *count = w->listeners_count;
+    return e;
+}
+
+/* Those that came with a device's descriptor: the host's stay open. */
+static int worker_copy_listeners(struct worker *w, adit_error *err)
 {
     const adit_options *o = w->options;
 
-    w->listeners_count = d->listeners_count;
-    memcpy(w->listeners, d->listeners, sizeof(w->listeners));
-    d->listeners_count = 0;
-    for (size_t i = 0; o->kind == ADIT_DEV_FD && i < o->listeners_count; i++) {
-        int fd = fcntl(o->listeners[i], F_DUPFD_CLOEXEC, 0);
+    for (size_t i = 0; i < o->listeners_count; i++) {
+        int os, fd = fcntl(o->listeners[i], F_DUPFD_CLOEXEC, 0);
 
-        if (fd >= 0)
-            w->listeners[w->listeners_count++] = fd;
+        if (fd < 0) {
+            os = errno;
+            return error_setf(err, error_from_errno(os), os, "listeners", "pass on what adit_device_listen() gave",
+                              "a listening socket cannot be duplicated: %s", strerror(os));
+        }
+        w->listeners[w->listeners_count++] = fd;
     }
-    if (w->listeners_count > 0)
+    return 0;
+}
+
+/* Where the kernel accepts: beside a device of ours, or from whoever opened the one that was given. */
+static int worker_init_listeners(struct worker *w, const struct stack_ops *ops, adit_error *err)
+{
+    size_t count;
+    adit_socket sockets[LISTEN_MAX];
+
+    if (ops->listeners == STACK_LISTENERS_NONE)
         return 0;
-    device_close(d);
-    return error_set(err, ADIT_EINVAL, 0, "stack",
-                     "the stack \"system\" needs sockets at which the kernel accepts, in the device's network namespace",
-                     "set listeners to what adit_device_listen() gives, or use the stack \"userspace\"");
+    if (w->options->kind == ADIT_DEV_FD)
+        return worker_copy_listeners(w, err);
+    return ops->listeners == STACK_LISTENERS_FIRST ? worker_listen(w, sockets, &count, err) : 0;
 }
 
 /* The capture is nearest to the stack: it shows what the stack saw and sent, after the fault injector did its part. */
-static int worker_open_device(struct worker *w, const struct stack_ops *ops, adit_error *err)
+static int worker_open_device(struct worker *w, adit_error *err)
 {
     const adit_options *o = w->options;
     struct device *d = NULL;
@@ -342,8 +362,6 @@ static int worker_open_device(struct worker *w, const struct stack_ops *ops, adi
         e = fd_open(&d, o, &w->bufs, w->log, err);
     else if (o->kind == ADIT_DEV_EXTERNAL)
         e = external_open(&d, o, &w->bufs, w->log, err);
-    if (e == 0 && ops->needs_listeners)
-        e = worker_take_listeners(w, d, err);
     if (e == 0 && o->fault) {
         worker_random(w, &seed, sizeof(seed));
         e = fault_open(&d, d, o->fault, seed, err);
@@ -423,6 +441,10 @@ static int worker_init_stack(struct worker *w, adit *engine, const struct stack_
         .conns_max = o->tcp_max,
         .mappings_max = o->udp_max,
         .listeners_count = w->listeners_count,
+        .listen = worker_listen,
+        .listen_ctx = w,
+        .notice = o->notice,
+        .notice_ctx = o->notice_ctx,
     };
     int e;
 
@@ -454,6 +476,14 @@ static int worker_init_watch(struct worker *w, adit_error *err)
     return 0;
 }
 
+static int worker_choose_stack(const adit_options *o, const struct stack_ops **ops, adit_error *err)
+{
+    struct stack_wish wish = {.name = o->stack, .all_networks = o->include_all_networks != 0};
+
+    wish.has_kernel = (o->kind == ADIT_DEV_CREATE && o->addrs_count > 0) || (o->kind == ADIT_DEV_FD && o->listeners_count > 0);
+    return stack_choose(ops, &wish, err);
+}
+
 int worker_init(struct worker *w, adit *engine, const adit_options *options, const struct log *log, adit_error *err)
 {
     const struct stack_ops *ops;
@@ -462,7 +492,7 @@ int worker_init(struct worker *w, adit *engine, const adit_options *options, con
 
     *w = (struct worker){.options = options, .log = log, .retry_ns = WHEEL_NEVER, .trim_ns = WHEEL_NEVER,
                          .sock_log_limit = {.burst = 5}};
-    e = stack_choose(&ops, options->stack, options->include_all_networks != 0, err);
+    e = worker_choose_stack(options, &ops, err);
     if (e)
         return e;
     e = report_init(&w->report);
@@ -473,9 +503,12 @@ int worker_init(struct worker *w, adit *engine, const adit_options *options, con
     e = worker_init_loop(w, err);
     if (e)
         goto undo_bufs;
-    e = worker_open_device(w, ops, err);
+    e = worker_open_device(w, err);
     if (e)
         goto undo_loop;
+    e = worker_init_listeners(w, ops, err);
+    if (e)
+        goto undo_device;
     e = worker_init_net(w, err);
     if (e)
         goto undo_device;

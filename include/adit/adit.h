@@ -36,7 +36,7 @@ enum { ADIT_STACK_DEFAULT = 0, ADIT_STACK_USERSPACE = 1, ADIT_STACK_SYSTEM = 2 }
 typedef struct adit_decision { /* preset to: defer, the configured stack, mark and timeouts */
     size_t size;
     int verdict;      /* enum adit_verdict */
-    int stack;        /* ADIT_STACK_*: who terminates this TCP flow where the stack is mixed */
+    int stack;        /* ADIT_STACK_*: who terminates this TCP flow where the stack is mixed; default: userspace */
     uint32_t mark;    /* of the upstream socket (SO_MARK); 0: the option's */
     uint32_t idle_ms; /* 0: the option's */
 } adit_decision;
@@ -97,7 +97,7 @@ typedef struct adit_options {
     uint32_t txqueue_packets; /* length of the kernel's queue toward us; default 1000 */
     int default_route;       /* add default routes through the device (for a network namespace of its own) */
     const char *netns;       /* name or path of the network namespace the device lives in; sockets stay outside */
-    adit_socket netns_fd;    /* the same as a descriptor, borrowed; ADIT_NO_SOCKET */
+    adit_socket netns_fd;    /* the same as a descriptor; borrowed until adit_free() where the stack is mixed; ADIT_NO_SOCKET */
     int no_offload;          /* no vnet header: one MTU-sized packet per read and write */
     const adit_socket *fds;  /* ADIT_DEV_FD: one per queue */
     size_t fds_count;
@@ -112,7 +112,7 @@ typedef struct adit_options {
     uint32_t capture_snap_bytes; /* 0: whole packets */
 
     /* who terminates */
-    const char *stack;       /* "" (auto), "userspace" (or "gvisor"), "system"; "mixed" is not built yet */
+    const char *stack;       /* "" (auto), "userspace" (or "gvisor"), "system", "mixed": docs/stacks.md */
     int include_all_networks; /* the host routes everything to us (Apple): userspace only */
     const adit_alias *aliases;
     size_t aliases_count;
@@ -160,7 +160,7 @@ typedef struct adit_options {
     uint16_t workers;        /* 0: decide. One is what this version runs */
     void *(*worker_ctx)(void *ctx, uint16_t worker); /* a context per worker for the handler; NULL: all share ctx */
 
-    /* ADIT_DEV_FD with the stack "system": what adit_device_listen() gave; taken or duplicated as take_fds says */
+    /* ADIT_DEV_FD with the stack "system" or "mixed": what adit_device_listen() gave; taken or duplicated as take_fds says */
     const adit_socket *listeners;
     size_t listeners_count;
 } adit_options;
@@ -190,10 +190,10 @@ ADIT_API const char *adit_device_name(const adit *a); /* "" for an external devi
  * fd_vnet_hdr to there. name: the device's name, at least 16 octets. */
 ADIT_API int adit_device_open(const adit_options *o, adit_socket *fd, int *vnet_hdr, char *name, adit_error *err);
 
-/* For the stack "system" on a device whose descriptor is passed on: opens the sockets at which the kernel accepts, on the first
- * IPv4 and IPv6 address among o->addrs (the device must have them), reachable through the device `name` only, and routes the
- * addresses that stand for clients (198.19.255.0/24, fd61:6469:7470:6565:7200::/120) to it. In the calling thread's network
- * namespace. Closing them is the caller's. */
+/* For the stacks "system" and "mixed" on a device whose descriptor is passed on: opens the sockets at which the kernel
+ * accepts, on the first IPv4 and IPv6 address among o->addrs (the device must have them), reachable through the device `name`
+ * only, and routes the addresses that stand for clients (198.19.255.0/24, fd61:6469:7470:6565:7200::/120) to it. In the
+ * calling thread's network namespace. Closing them is the caller's. */
 ADIT_API int adit_device_listen(const adit_options *o, const char *name, adit_socket listeners[2], size_t *count,
                                 adit_error *err);
 
@@ -233,6 +233,7 @@ typedef struct adit_stats {
     uint64_t memory_used_bytes, memory_peak_bytes, memory_budget_bytes, memory_starved;
     uint64_t turns, device_reads, device_writes;
     uint64_t drops[ADIT_DROPS_MAX]; /* by reason; adit_drop_name() */
+    uint64_t tcp_kernel_open, tcp_kernel_total; /* of tcp_open and tcp_total: those that the host's kernel terminates */
 } adit_stats;
 /* Any thread; never waits for a worker. On the loop's thread it is exact, elsewhere at most 10 ms old. */
 ADIT_API int adit_get_stats(adit *a, adit_stats *s);
@@ -241,7 +242,8 @@ ADIT_API const char *adit_drop_name(unsigned reason);
 ADIT_API const char *adit_drop_text(unsigned reason);
 /* A handler's own record in the instance's log. module: "socks5"; flow: adit_flow.id, 0: about none. Any thread. */
 ADIT_API void adit_log(adit *a, int level, const char *module, uint64_t flow, const char *msg);
-/* Key: value lines: version, device and its offloads, stack and engine, flows. Returns the length as snprintf does.
+/* Key: value lines: version, device and its offloads, stack, engine (how the kernel gets its flows), fallback (why it is not the
+ * best that was asked for; only then), flows by who terminates them. Returns the length as snprintf does.
  * Any thread. */
 ADIT_API int adit_status(adit *a, char *text, size_t len);
 

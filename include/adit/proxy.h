@@ -19,6 +19,9 @@ typedef struct adit_proxy adit_proxy;
 
 /* The password of a URL is kept in memory until the free. One proxy serves one instance. */
 ADIT_API int adit_proxy_new(adit_proxy **out, const char *url, adit_error *err);
+/* Where the stack is mixed, TCP to these destination ports ends in the host's kernel: "80", "80,443,8000-8080", "all". Elsewhere
+ * it changes nothing. Before the two functions that follow. 0, or a code with *err filled: the ports are what they were. */
+ADIT_API int adit_proxy_kernel_for(adit_proxy *p, const char *ports, adit_error *err);
 /* For adit_new(): the table, and the context that goes with it. Both live as long as p. */
 ADIT_API const adit_handler *adit_proxy_handler(const adit_proxy *p);
 ADIT_API void *adit_proxy_ctx(adit_proxy *p);

@@ -21,7 +21,7 @@ const char *adit_features(void)
 {
     return "tun vnet_hdr fd external pcap fault"
 #ifdef ADIT_USERSPACE
-           " userspace"
+           " userspace mixed"
 #endif
            " system"
         ;

@@ -49,8 +49,6 @@ struct device {
     bool partial_csum;       /* gives and takes partial checksums, from a kernel */
     char ifname[16];         /* "" where there is none */
     char describe[64];       /* for the status: "vnet_hdr tso4 tso6 uso" */
-    adit_socket listeners[LISTEN_MAX]; /* tun_open() with the stack "system": for whoever takes them; else closed with it */
-    size_t listeners_count;
     uint64_t reads, writes;  /* system calls */
     uint64_t drops[DROP_COUNT]; /* packets that recv refused (OFFLOAD_HEADER ...), added to the statistics */
 };
@@ -84,11 +82,13 @@ static inline void device_close(struct device *d)
 }
 
 /* Makes (or adopts) the TUN that the options describe and configures it: addresses, MTU, queue length, up, default routes;
- * in the named network namespace where there is one; with the stack "system" the sockets at which the kernel accepts. notice: told of each offload that the kernel, or its self-test,
+ * in the named network namespace where there is one. notice: told of each offload that the kernel, or its self-test,
  * refused. Source: Documentation/networking/tuntap.rst. */
 int tun_open(struct device **out, const adit_options *o, struct buf_pool *bufs, const struct log *log, adit_error *err);
 /* Only the descriptor, opened and configured, without listeners: adit_device_open(). */
 int tun_open_fd(const adit_options *o, adit_socket *fd, int *vnet_hdr, char name[16], adit_error *err);
+/* listen_open() for such a TUN, in the network namespace that the options name. */
+int tun_listen(const adit_options *o, const char *ifname, adit_socket out[LISTEN_MAX], size_t *count, adit_error *err);
 /* A descriptor of the host's: o->fds[0], taken or duplicated as o says. */
 int fd_open(struct device **out, const adit_options *o, struct buf_pool *bufs, const struct log *log, adit_error *err);
 /* The host moves packets: o->output, and external_push() for the other direction. */

@@ -48,7 +48,7 @@ struct tun { /* being made */
     unsigned takes;   /* VNET_* */
     unsigned refused; /* VNET_*: by the ladder; .. */
     unsigned failed;  /* .. by the self-test */
-    bool wants_listeners;
+    int (*work)(struct tun *t); /* what is done in the device's namespace */
     adit_socket listeners[LISTEN_MAX];
     size_t listeners_count;
     char name[IFNAMSIZ];
@@ -238,8 +238,6 @@ static int tun_build(struct tun *t)
         rc = tun_offloads(t);
     if (rc == ADIT_OK)
         rc = tun_configure(t);
-    if (rc == ADIT_OK && t->wants_listeners)
-        rc = listen_open(t->o, t->name, t->listeners, &t->listeners_count, t->err);
     if (rc != ADIT_OK) {
         close(t->fd);
         t->fd = -1;
@@ -258,7 +256,7 @@ static void *tun_thread(void *arg)
     int os;
 
     if (setns(t->netns_fd, CLONE_NEWNET) == 0) {
-        t->rc = tun_build(t);
+        t->rc = t->work(t);
         return NULL;
     }
     os = errno;
@@ -271,7 +269,7 @@ static void *tun_thread(void *arg)
     return NULL;
 }
 
-static int tun_build_in_thread(struct tun *t)
+static int tun_work_in_thread(struct tun *t)
 {
     pthread_t thread;
     sigset_t all, before;
@@ -312,23 +310,30 @@ static int netns_open(const adit_options *o, int *fd, adit_error *err)
                       "cannot open the network namespace %s: %s", path, strerror(os));
 }
 
+/* In the namespace that the options name, or in this one. */
+static int tun_work(struct tun *t, int (*work)(struct tun *t))
+{
+    int rc = netns_open(t->o, &t->netns_fd, t->err);
+
+    t->work = work;
+    if (rc != ADIT_OK)
+        return rc;
+    if (t->netns_fd < 0)
+        return work(t);
+    rc = tun_work_in_thread(t);
+    close(t->netns_fd);
+    return rc;
+}
+
 static int tun_make(struct tun *t)
 {
     uint32_t mtu_bytes = option_or(t->o->mtu_bytes, MTU_DEFAULT);
-    int rc;
 
     if (mtu_bytes < MTU_MIN || mtu_bytes > MTU_MAX)
         return error_setf(t->err, ADIT_EINVAL, 0, "mtu_bytes",
                           "choose 1280 to 65535; 1500 suits most", "an MTU of %u octets",
                           mtu_bytes);
-    rc = netns_open(t->o, &t->netns_fd, t->err);
-    if (rc != ADIT_OK)
-        return rc;
-    if (t->netns_fd < 0)
-        return tun_build(t);
-    rc = tun_build_in_thread(t);
-    close(t->netns_fd);
-    return rc;
+    return tun_work(t, tun_build);
 }
 
 /* ----------------------------------------------------------------------------------------- public -- */
@@ -351,10 +356,7 @@ static void tun_notices(const struct tun *t, const struct vnet_config *c, const 
 int tun_open(struct device **out, const adit_options *o, struct buf_pool *bufs,
              const struct log *log, adit_error *err)
 {
-    struct tun t = {.o = o,
-                    .err = err,
-                    .fd = -1,
-                    .wants_listeners = o->stack && strcmp(o->stack, "system") == 0};
+    struct tun t = {.o = o, .err = err, .fd = -1};
     int rc = tun_make(&t);
     struct vnet_config c = {
         .ops = &tun_ops,
@@ -370,14 +372,27 @@ int tun_open(struct device **out, const adit_options *o, struct buf_pool *bufs,
         return rc;
     memcpy(c.ifname, t.name, sizeof(c.ifname));
     rc = vnet_open(out, &c, bufs, log, err);
-    if (rc != ADIT_OK) {
-        listen_close(t.listeners, &t.listeners_count);
+    if (rc != ADIT_OK)
         return rc;
-    }
-    memcpy((*out)->listeners, t.listeners, sizeof(t.listeners));
-    (*out)->listeners_count = t.listeners_count;
     tun_notices(&t, &c, log);
     return ADIT_OK;
+}
+
+static int tun_listen_here(struct tun *t)
+{
+    return listen_open(t->o, t->name, t->listeners, &t->listeners_count, t->err);
+}
+
+int tun_listen(const adit_options *o, const char *ifname, adit_socket out[LISTEN_MAX], size_t *count, adit_error *err)
+{
+    struct tun t = {.o = o, .err = err, .fd = -1};
+    int rc;
+
+    snprintf(t.name, sizeof(t.name), "%s", ifname);
+    rc = tun_work(&t, tun_listen_here);
+    memcpy(out, t.listeners, sizeof(t.listeners));
+    *count = rc == ADIT_OK ? t.listeners_count : 0;
+    return rc;
 }
 
 int tun_open_fd(const adit_options *o, adit_socket *fd, int *vnet_hdr, char name[16],

@@ -146,7 +146,6 @@ void vnet_close(struct device *d)
 {
     struct vnet *v = vnet_of(d);
 
-    listen_close(d->listeners, &d->listeners_count);
     close(v->config.fd);
     buf_unref(v->slot);
     memory_free(d->bufs->memory, v, sizeof(*v));

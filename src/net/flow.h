@@ -54,6 +54,7 @@ struct flow {
     uint32_t hash;
     uint32_t mark;           /* from prepare() */
     uint8_t dscp;
+    bool is_kernel;          /* TCP that the host's kernel terminates: a struct nat_flow */
 };
 
 enum { FLOW_HOLDER_CLASSES = 33 };

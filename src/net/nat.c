@@ -130,9 +130,9 @@ static void flow_count_half_open(struct nat_flow *f, bool half_open)
     if (half_open == f->is_half_open)
         return;
     f->is_half_open = half_open;
-    n->half_open += half_open ? 1u : -1u;
     f->flow.client->half_open += half_open ? 1u : -1u;
-    n->net->stats.tcp_half_open = n->half_open;
+    n->half_open += half_open ? 1u : -1u;
+    n->net->stats.tcp_half_open += half_open ? 1 : -1ull;
 }
 
 /* Into the queue of those that may be forgotten, or out of it. */
@@ -165,10 +165,12 @@ static void flow_enter(struct nat_flow *f, enum nat_state s)
     }
     if (f->peer_port)
         hash_remove(&n->by_peer, pair_hash(f->peer, f->peer_port), f);
+    f->flow.client->tcp--;
     flow_remove(n->net, &f->flow);
     list_remove(&f->node);
     n->flows--;
-    n->net->stats.tcp_open = n->flows;
+    n->net->stats.tcp_open--;
+    n->net->stats.tcp_kernel_open--;
 }
 
 static void flow_free(struct nat_flow *f)
@@ -226,9 +228,13 @@ static struct nat_flow *nat_new(struct nat *n, const struct flow_key *key, enum 
     f->opened_ns = f->heard_ns = n->now_ns;
     list_init(&f->done_node);
     list_push_back(&n->all, &f->node);
+    f->flow.is_kernel = true;
+    f->flow.client->tcp++;
     n->flows++;
     net->stats.tcp_total++;
-    net->stats.tcp_open = n->flows;
+    net->stats.tcp_open++;
+    net->stats.tcp_kernel_total++;
+    net->stats.tcp_kernel_open++;
     return f;
 }
 
@@ -428,21 +434,19 @@ void nat_release(struct nat_flow *f, bool given_away)
     flow_enter(f, NAT_LINGER);
 }
 
-/* Carries out prepare()'s decision about a flow that was just made. */
-static enum drop nat_decide(struct nat_flow *f)
+/* Carries out a decision about a flow that was just made. */
+static enum drop nat_decide(struct nat_flow *f, const adit_decision *d)
 {
     struct net *net = f->nat->net;
-    adit_decision d = {.size = sizeof(d), .verdict = ADIT_DEFER};
-    int verdict = net_prepare(net, &f->flow, &d);
 
-    f->flow.mark = d.mark;
-    f->idle_ms = d.idle_ms;
+    f->flow.mark = d->mark;
+    f->idle_ms = d->idle_ms;
     flow_enter(f, NAT_PENDING);
-    if (verdict == ADIT_DEFER) {
+    if (d->verdict == ADIT_DEFER) {
         net_set_ready(net, &f->flow);
         return DROP_NONE;
     }
-    if (verdict == ADIT_ACCEPT) {
+    if (d->verdict == ADIT_ACCEPT) {
         f->accept_early = true;
         if (nat_accept(f) == 0)
             return DROP_NONE;
@@ -450,7 +454,7 @@ static enum drop nat_decide(struct nat_flow *f)
         return DROP_TCP_FLOW_LIMIT;
     }
     net->stats.tcp_rejected++;
-    answer_verdict(f, verdict);
+    answer_verdict(f, d->verdict);
     flow_forget(f);
     return DROP_TCP_SYN_REJECTED;
 }
@@ -464,26 +468,67 @@ static void key_of(struct flow_key *key, const struct ip_header *ip, const struc
     memcpy(key->remote, ip->dst, 16);
 }
 
-static enum drop input_syn(struct nat *n, const struct ip_header *ip, const struct packet *p, const struct tcp_segment *s)
+/* The flow that a SYN begins, with a copy of it; nothing is decided. NULL: *why. */
+static struct nat_flow *flow_of_syn(struct nat *n, const struct ip_header *ip, const struct packet *p,
+                                    const struct tcp_segment *s, enum drop *why)
 {
     const struct net_config *c = &n->net->config;
     struct flow_key key;
     struct nat_flow *f;
-    enum drop why;
 
-    if (n->half_open >= c->tcp_half_open_max)
-        return DROP_TCP_SYN_LIMIT;
+    *why = DROP_TCP_SYN_LIMIT;
+    if (n->net->stats.tcp_half_open >= c->tcp_half_open_max)
+        return NULL;
     key_of(&key, ip, s);
-    f = nat_new(n, &key, &why);
+    f = nat_new(n, &key, why);
     if (!f)
-        return why;
-    if (f->flow.client->half_open >= c->tcp_half_open_per_client_max) {
+        return NULL;
+    if (f->flow.client->tcp > c->tcp_per_client_max)
+        *why = DROP_TCP_CLIENT_LIMIT;
+    else if (f->flow.client->half_open >= c->tcp_half_open_per_client_max)
+        *why = DROP_TCP_SYN_CLIENT_LIMIT;
+    else
+        *why = DROP_NONE;
+    if (*why != DROP_NONE) {
         flow_forget(f);
-        return DROP_TCP_SYN_CLIENT_LIMIT;
+        return NULL;
     }
     f->flow.dscp = ip->tos >> 2;
     keep_syn(f, ip, p->data + ip->header_bytes, s);
-    return nat_decide(f);
+    return f;
+}
+
+static enum drop input_syn(struct nat *n, const struct ip_header *ip, const struct packet *p, const struct tcp_segment *s)
+{
+    adit_decision d;
+    enum drop why;
+    struct nat_flow *f = flow_of_syn(n, ip, p, s, &why);
+
+    if (!f)
+        return why;
+    (void)net_prepare(n->net, &f->flow, &d);
+    return nat_decide(f, &d);
+}
+
+bool nat_serves(const struct nat *n, uint8_t ip_version)
+{
+    return n->listeners[ip_version == 4 ? 0 : 1].family != 0;
+}
+
+enum drop nat_take(struct nat *n, const struct ip_header *ip, const struct packet *p, const adit_decision *d, uint64_t id)
+{
+    struct tcp_segment s;
+    enum drop why = tcp_parse(&s, p->data + ip->header_bytes, ip->payload_bytes);
+    struct nat_flow *f;
+
+    if (why != DROP_NONE)
+        return why;
+    f = flow_of_syn(n, ip, p, &s, &why);
+    if (!f)
+        return why;
+    f->flow.id = id;
+    n->net->stats.tcp_total--; /* it was counted when it was asked about */
+    return nat_decide(f, d);
 }
 
 static bool segment_is_syn(const struct tcp_segment *s)
@@ -493,7 +538,7 @@ static bool segment_is_syn(const struct tcp_segment *s)
 
 static enum drop input_unknown(struct nat *n, const struct ip_header *ip, const struct packet *p, const struct tcp_segment *s)
 {
-    if (segment_is_syn(s) && n->listeners[ip->version == 4 ? 0 : 1].family != 0)
+    if (segment_is_syn(s) && nat_serves(n, ip->version))
         return input_syn(n, ip, p, s);
     if (!(s->flags & TCP_RST))
         tcp_answer_reset(n->net, ip, s);
@@ -510,6 +555,14 @@ static enum drop input_pending(struct nat_flow *f, const struct ip_header *ip, c
     if (segment_is_syn(s))
         keep_syn(f, ip, p->data + ip->header_bytes, s);
     return DROP_TCP_PENDING;
+}
+
+bool nat_forget_done(struct nat_flow *f)
+{
+    if (f->state != NAT_LINGER || !flow_is_done(f))
+        return false;
+    flow_forget(f);
+    return true;
 }
 
 /* From the client. */
@@ -529,10 +582,8 @@ static enum drop input_up(struct nat *n, const struct ip_header *ip, const struc
     f = nat_of_flow(flow);
     if (f->state == NAT_PENDING)
         return input_pending(f, ip, p, s);
-    if (f->state == NAT_LINGER && segment_is_syn(s) && flow_is_done(f)) {
-        flow_forget(f); /* the client uses its port again */
+    if (segment_is_syn(s) && nat_forget_done(f)) /* the client uses its port again */
         return input_syn(n, ip, p, s);
-    }
     note(f, s, NAT_FIN_UP);
     e = ends_up(f);
     pass_on(n->net, ip, p, s, &e);

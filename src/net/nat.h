@@ -81,6 +81,12 @@ int nat_init(struct nat *n, struct net *net, size_t flow_bytes, const adit_addr 
 /* All flows must have been released; those in LINGER go with it. */
 void nat_deinit(struct nat *n);
 struct nat_flow *nat_of_flow(struct flow *f);
+/* Whether the kernel listens for flows of this IP version. */
+bool nat_serves(const struct nat *n, uint8_t ip_version);
+/* A SYN that somebody else has checked and asked about, with the decision: net_kernel.take of net/net.h. */
+enum drop nat_take(struct nat *n, const struct ip_header *ip, const struct packet *p, const adit_decision *d, uint64_t id);
+/* Ends an entry that only waits for stray packets. False: it is none of these. */
+bool nat_forget_done(struct nat_flow *f);
 
 /* Puts the SYN of a PENDING flow to the kernel. 0, ADIT_ESTATE, or ADIT_ELIMIT: no pair is free. */
 int nat_accept(struct nat_flow *f);

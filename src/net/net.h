@@ -51,6 +51,15 @@ struct net_tcp_ops {
     void (*relieve)(void *tcp, uint64_t now_ns);
 };
 
+/* Where a decision may send a flow to the host's kernel, although our own TCP has the SYNs (stack/mixed.c). */
+struct net_kernel {
+    void *ctx;
+    /* Whether it can have a flow of this IP version. It may be started for that. */
+    bool (*is_ready)(void *ctx, uint8_t ip_version, uint64_t now_ns);
+    /* The SYN of a flow that is in no table any more, with what was decided about it. id: the one that prepare() was told. */
+    enum drop (*take)(void *ctx, const struct ip_header *ip, const struct packet *p, const adit_decision *d, uint64_t id);
+};
+
 struct net_env { /* what the core needs from outside */
     void *ctx;
     /* To the device. False: it is full; nothing was taken. */
@@ -79,6 +88,7 @@ struct net_config { /* copied; strings borrowed for life */
 struct net_stats {
     uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
     uint64_t tcp_total, tcp_rejected, tcp_open, tcp_half_open, tcp_time_wait;
+    uint64_t tcp_kernel_total, tcp_kernel_open; /* those of them that the host's kernel terminates */
     uint64_t tcp_segments_retransmitted, tcp_fast_retransmits, tcp_timeouts;
     uint64_t udp_total, udp_open, icmp_total;
     uint64_t drops[DROP_COUNT];
@@ -99,6 +109,7 @@ struct net {
     struct hash udp_remotes;         /* struct udp_remote of all mappings */
     const struct net_tcp_ops *tcp_ops; /* NULL: no TCP: SYNs are refused */
     void *tcp;
+    const struct net_kernel *kernel; /* NULL: decisions cannot ask for it */
     struct sip_key secret;           /* sequence numbers, timestamps, IP identifiers */
     uint16_t ip4_id;
     struct net_stats stats;

@@ -120,19 +120,11 @@ static bool state_is_half_open(enum tcp_state s)
 
 static void tcp_count_half_open(struct tcp *t, bool half_open)
 {
-    struct tcp_engine *e = t->engine;
-
     if (half_open == t->counted_half_open)
         return;
     t->counted_half_open = half_open;
-    if (half_open) {
-        e->half_open++;
-        t->flow.client->half_open++;
-    } else {
-        e->half_open--;
-        t->flow.client->half_open--;
-    }
-    e->net->stats.tcp_half_open = e->half_open;
+    t->flow.client->half_open += half_open ? 1u : -1u;
+    t->engine->net->stats.tcp_half_open += half_open ? 1 : -1ull;
 }
 
 static void tcp_release_queues(struct tcp *t)
@@ -170,7 +162,7 @@ void tcp_enter(struct tcp *t, enum tcp_state s)
         t->flow.client->tcp--;
         flow_remove(net, &t->flow);
         t->engine->flows--;
-        net->stats.tcp_open = t->engine->flows;
+        net->stats.tcp_open--;
     } else {
         tcp_arm_life_timer(t);
     }
@@ -287,7 +279,7 @@ struct tcp *tcp_new(struct tcp_engine *e, const struct flow_key *key, enum drop 
     t->ts_offset = tcp_timestamp_offset(t);
     e->flows++;
     net->stats.tcp_total++;
-    net->stats.tcp_open = e->flows;
+    net->stats.tcp_open++;
     return t;
 }
 

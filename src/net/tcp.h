@@ -54,7 +54,6 @@ struct tcp_engine {
     uint64_t now_ns;         /* of the call that is being served */
     uint64_t challenge_second; /* RFC 5961: challenge ACKs sent in this second, for all flows */
     uint32_t challenge_tokens;
-    uint32_t half_open;      /* flows in PENDING, SYN-SENT, SYN-RECEIVED */
     uint32_t flows;          /* all of them */
     const struct cc_ops *cc; /* for new flows: cubic */
     uint64_t states_visited; /* a bit per enum tcp_state, for tests */

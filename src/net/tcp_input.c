@@ -406,6 +406,16 @@ static void tcp_discard(struct tcp *t)
     tcp_free(t);
 }
 
+/* Whether the decision sends it to the kernel, and that can take it. */
+static bool tcp_is_for_kernel(const struct tcp *t, const struct ip_header *ip, const adit_decision *d)
+{
+    const struct net_kernel *k = t->engine->net->kernel;
+
+    if (!k || d->stack != ADIT_STACK_SYSTEM || (d->verdict != ADIT_DEFER && d->verdict != ADIT_ACCEPT))
+        return false;
+    return k->is_ready(k->ctx, ip->version, t->engine->now_ns);
+}
+
 /* Carries out prepare()'s decision about a flow that was just made. */
 static enum drop tcp_decide(struct tcp *t, const struct ip_header *ip, const struct packet *p)
 {
@@ -413,6 +423,12 @@ static enum drop tcp_decide(struct tcp *t, const struct ip_header *ip, const str
     adit_decision d = {.size = sizeof(d), .verdict = ADIT_DEFER};
     int verdict = net_prepare(net, &t->flow, &d);
 
+    if (tcp_is_for_kernel(t, ip, &d)) {
+        uint64_t id = t->flow.id;
+
+        tcp_discard(t);
+        return net->kernel->take(net->kernel->ctx, ip, p, &d, id);
+    }
     t->flow.mark = d.mark;
     t->idle_ms = d.idle_ms;
     if (verdict == ADIT_DEFER || verdict == ADIT_ACCEPT) {
@@ -443,7 +459,7 @@ static enum drop tcp_input_new(struct tcp_engine *e, const struct ip_header *ip,
     struct flow_key key;
     struct tcp *t;
 
-    if (e->half_open >= e->net->config.tcp_half_open_max)
+    if (e->net->stats.tcp_half_open >= e->net->config.tcp_half_open_max)
         return DROP_TCP_SYN_LIMIT;
     flow_key_of(&key, ip, s);
     t = tcp_new(e, &key, &why);

@@ -4,6 +4,7 @@
 #include "proxy.h"
 #include <stdlib.h>
 #include <string.h>
+#include "steer.h"
 
 enum proxy_form {
     FORM_WORD,   /* "direct" */
@@ -115,14 +116,30 @@ int adit_proxy_new(adit_proxy **out, const char *url, adit_error *err)
     return 0;
 }
 
+int adit_proxy_kernel_for(adit_proxy *p, const char *ports, adit_error *err)
+{
+    struct steer *s;
+    int e;
+
+    if (err)
+        *err = (adit_error){0};
+    e = steer_new(&s, p->handler, p->ctx, ports, err);
+    if (e)
+        return e;
+    steer_free(p->steer);
+    p->steer = s;
+    steer_fill(s, &p->steered);
+    return 0;
+}
+
 const adit_handler *adit_proxy_handler(const adit_proxy *p)
 {
-    return p->handler;
+    return p->steer ? &p->steered : p->handler;
 }
 
 void *adit_proxy_ctx(adit_proxy *p)
 {
-    return p->ctx;
+    return p->steer ? (void *)p->steer : p->ctx;
 }
 
 void adit_proxy_free(adit_proxy *p)
@@ -131,5 +148,6 @@ void adit_proxy_free(adit_proxy *p)
         return;
     if (p->close)
         p->close(p->ctx);
+    steer_free(p->steer);
     free(p);
 }

@@ -6,10 +6,14 @@
 #include "adit/proxy.h"
 #include "url.h"
 
+struct steer;
+
 struct adit_proxy {
     const adit_handler *handler;
     void *ctx;
     void (*close)(void *ctx); /* frees ctx. NULL: nothing to free */
+    struct steer *steer;      /* NULL: no flow asks for the kernel */
+    adit_handler steered;     /* steer's table */
 };
 
 /* What a URL said, as far as its kind has it; NULL where it does not. */

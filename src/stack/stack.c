@@ -2,6 +2,7 @@
 /* stack: choosing who terminates TCP, handing ready flows to conns and mappings, prepare(), listeners, and the end. */
 #include "stack/stack.h"
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 #include "base/error.h"
 #include "stack/conn.h"
@@ -10,6 +11,7 @@
 /* The stacks of this build, the best first. */
 static const struct stack_ops *const stacks_built[] = {
 #ifdef ADIT_USERSPACE
+    &stack_mixed,
     &stack_userspace,
 #endif
     &stack_system,
@@ -18,31 +20,66 @@ static const struct stack_ops *const stacks_built[] = {
 
 static int stack_not_built(const char *name, adit_error *err)
 {
-    const char *hint = stacks_built[1] ? "this build has: userspace, system" : "this build has: system";
+    const char *hint = stacks_built[1] ? "this build has: userspace, system, mixed" : "this build has: system";
 
     return error_setf(err, ADIT_ENOTBUILT, 0, "stack", hint, "the stack \"%s\" is not built in", name);
 }
 
-int stack_choose(const struct stack_ops **out, const char *name, bool all_networks, adit_error *err)
+static bool name_is(const char *name, const char *word)
 {
-    bool is_kernel = !strcmp(name, "system") || !strcmp(name, "mixed");
+    return strcmp(name, word) == 0;
+}
+
+/* What no stack of that name can do here. */
+static int stack_check(const char *name, const struct stack_wish *w, adit_error *err)
+{
+    bool is_kernel = name_is(name, "system") || name_is(name, "mixed");
+
+    if (*name && !is_kernel && !name_is(name, "userspace"))
+        return error_setf(err, ADIT_EINVAL, 0, "stack",
+                          "\"\" takes the best that there is, \"userspace\" our own TCP, \"system\" the kernel's, "
+                          "\"mixed\" either by decision",
+                          "there is no stack called \"%.64s\"", name);
+    if (is_kernel && w->all_networks)
+        return error_setf(err, ADIT_EINVAL, 0, "stack", "use the stack \"userspace\"",
+                          "the stack \"%s\" cannot work with include_all_networks: what it gives back to the kernel would enter "
+                          "the tunnel again",
+                          name);
+    if (is_kernel && !w->has_kernel)
+        return error_setf(err, ADIT_EINVAL, 0, "stack",
+                          "give the device an address (addrs), or set listeners to what adit_device_listen() gives; "
+                          "\"userspace\" needs neither",
+                          "the stack \"%s\" needs sockets at which the kernel accepts, in the device's network namespace", name);
+    return 0;
+}
+
+static bool stack_suits(const struct stack_ops *o, const char *name, const struct stack_wish *w)
+{
+    if (*name)
+        return name_is(o->name, name);
+    return o->listeners == STACK_LISTENERS_NONE || (w->has_kernel && !w->all_networks);
+}
+
+int stack_choose(const struct stack_ops **out, const struct stack_wish *w, adit_error *err)
+{
+    const char *name = name_is(w->name, "gvisor") ? "userspace" : w->name;
+    int e = stack_check(name, w, err);
 
     *out = NULL;
-    if (!strcmp(name, "gvisor"))
-        name = "userspace";
-    if (is_kernel && all_networks)
-        return error_setf(err, ADIT_EINVAL, 0, "stack", "use the stack \"userspace\"",
-                          "the stack \"%s\" cannot work where all networks lead into the tunnel", name);
-    if (*name && !is_kernel && strcmp(name, "userspace") != 0)
-        return error_setf(err, ADIT_EINVAL, 0, "stack", "\"\" takes the best that there is, \"userspace\" our own TCP, \"system\" the kernel's",
-                          "there is no stack called \"%.64s\"", name);
+    if (e)
+        return e;
     for (const struct stack_ops *const *o = stacks_built; *o; o++) {
-        if ((*name == '\0' && !((*o)->needs_listeners && all_networks)) || !strcmp((*o)->name, name)) {
+        if (stack_suits(*o, name, w)) {
             *out = *o;
             return 0;
         }
     }
-    return stack_not_built(*name ? name : "auto", err);
+    if (*name)
+        return stack_not_built(name, err);
+    return error_set(err, ADIT_ENOTBUILT, 0, "stack",
+                     w->all_networks ? "this build has the stack \"system\" only, which cannot work with include_all_networks"
+                                     : "this build has the stack \"system\" only, which needs sockets to accept at",
+                     "use a build with the stack \"userspace\", or give the device an address or listeners");
 }
 
 int stack_init(struct stack *s, const struct stack_ops *ops, const struct stack_config *config)
@@ -76,6 +113,11 @@ void stack_deinit(struct stack *s)
 void stack_set_now(struct stack *s, uint64_t now_ns)
 {
     s->ops->set_now(s, now_ns);
+}
+
+void stack_set_fallback(struct stack *s, const char *why)
+{
+    snprintf(s->fallback, sizeof(s->fallback), "%s", why);
 }
 
 void stack_serve(struct stack *s, struct flow *f)

@@ -26,22 +26,28 @@
 
 struct stack;
 
+enum stack_listeners { /* sockets at which the kernel accepts */
+    STACK_LISTENERS_NONE,
+    STACK_LISTENERS_FIRST, /* config.listeners, from the start on */
+    STACK_LISTENERS_LATER, /* config.listeners if they are given, else config.listen() when they are needed */
+};
+
 struct stack_ops {
-    const char *name;     /* "userspace" */
-    const char *engine;   /* how, where there are several ways: "nat"; NULL: there is one */
-    bool needs_listeners; /* config.listeners */
-    /* Makes what terminates TCP and plugs it into stack->config.net. 0, or a code. */
+    const char *name; /* "userspace" */
+    enum stack_listeners listeners;
+    /* Makes what terminates TCP and plugs it into stack->config.net; may set stack->engine. 0, or a code. */
     int (*start)(struct stack *s);
     /* Every conn has been freed before. */
     void (*stop)(struct stack *s);
     struct stream *(*stream)(struct flow *f); /* of a TCP flow that is ready */
-    /* An active open; NULL where that is not possible. It returns NULL: a limit, no memory, or the addresses are in use or impossible. */
+    /* An active open; NULL where that is not possible. It returns NULL: a limit, no memory, or the addresses are in use or
+     * impossible. */
     struct flow *(*dial)(struct stack *s, const adit_addr *from, const adit_addr *to, uint64_t now_ns);
     /* The time of the calls that follow. */
     void (*set_now)(struct stack *s, uint64_t now_ns);
 };
 
-extern const struct stack_ops stack_userspace; /* in builds that have it */
+extern const struct stack_ops stack_userspace, stack_mixed; /* in builds that have it */
 extern const struct stack_ops stack_system;
 
 enum { STACK_KERNEL_LISTENERS_MAX = 2 };
@@ -57,6 +63,11 @@ struct stack_config { /* copied; what it points at is borrowed for life */
     uint64_t dial_ns, half_closed_ns;
     adit_socket listeners[STACK_KERNEL_LISTENERS_MAX]; /* where the kernel accepts; for a stack that needs them */
     size_t listeners_count;
+    /* Makes them now; whoever made them closes them. NULL where that cannot be. 0, or a code with *err filled. */
+    int (*listen)(void *ctx, adit_socket out[STACK_KERNEL_LISTENERS_MAX], size_t *count, adit_error *err);
+    void *listen_ctx;
+    void (*notice)(void *ctx, const adit_error *e); /* of the options; may be NULL */
+    void *notice_ctx;
     uint32_t conns_max, mappings_max;
 };
 
@@ -64,6 +75,8 @@ struct stack {
     struct stack_config config;
     const struct stack_ops *ops;
     void *tcp;              /* of ops */
+    const char *engine;     /* how the kernel gets its flows: "nat"; NULL: it gets none */
+    char fallback[160];     /* why it is not the best that was asked for; "": it is */
     struct pool conn_pool, mapping_pool, listener_pool;
     struct list conns;      /* all of them */
     struct list mappings;
@@ -72,13 +85,21 @@ struct stack {
     bool is_stopping;
 };
 
-/* The stack that a name means: "" for the best one there is. 0, or ADIT_ENOTBUILT, ADIT_EINVAL with a hint. */
-int stack_choose(const struct stack_ops **out, const char *name, bool all_networks, adit_error *err);
+struct stack_wish {
+    const char *name;  /* "": the best one there is */
+    bool all_networks; /* the host routes everything into the tunnel: no packet of ours reaches its own kernel */
+    bool has_kernel;   /* a kernel can accept there: listeners were given, or can be made */
+};
+
+/* The stack that is meant. 0, or ADIT_ENOTBUILT, ADIT_EINVAL with a hint. */
+int stack_choose(const struct stack_ops **out, const struct stack_wish *w, adit_error *err);
 
 int stack_init(struct stack *s, const struct stack_ops *ops, const struct stack_config *config);
 /* After stack_stop(), once stack_is_empty(). */
 void stack_deinit(struct stack *s);
 void stack_set_now(struct stack *s, uint64_t now_ns);
+/* Why something lesser than what was asked for is in use, for the status. */
+void stack_set_fallback(struct stack *s, const char *why);
 /* What a ready flow is ready for: its handler is called, or it is freed. */
 void stack_serve(struct stack *s, struct flow *f);
 /* At the end of a turn: views die, buffers that hold little are given up. */

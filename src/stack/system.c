@@ -193,6 +193,7 @@ static int system_start(struct stack *s)
         return err;
     }
     s->tcp = y;
+    s->engine = "nat";
     return 0;
 }
 
@@ -241,8 +242,7 @@ static void system_set_now(struct stack *s, uint64_t now_ns)
 
 const struct stack_ops stack_system = {
     .name = "system",
-    .engine = "nat",
-    .needs_listeners = true,
+    .listeners = STACK_LISTENERS_FIRST,
     .start = system_start,
     .stop = system_stop,
     .stream = system_stream,

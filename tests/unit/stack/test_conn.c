@@ -612,38 +612,60 @@ static void the_verdict_for_an_error_is_what_the_network_would_have_said(void **
     assert_int_equal(adit_verdict_for(-12345), ADIT_RESET);
 }
 
-static void a_stack_is_chosen_by_name_or_refused_with_a_hint(void **state)
+/* The name of the stack, or NULL and *code, which comes with a hint. */
+static const char *chosen(const char *name, bool all_networks, bool has_kernel, int *code)
 {
+    const struct stack_wish wish = {.name = name, .all_networks = all_networks, .has_kernel = has_kernel};
     const struct stack_ops *ops;
     adit_error err = {0};
 
+    *code = stack_choose(&ops, &wish, &err);
+    assert_int_equal(*code, err.code);
+    assert_true(*code == 0 || err.hint[0] != '\0');
+    assert_true((ops == NULL) == (*code != 0));
+    return ops ? ops->name : "";
+}
+
+static void a_stack_is_chosen_by_name_or_refused_with_a_hint(void **state)
+{
+    int code;
+
+    (void)state;
+    assert_string_equal(chosen("system", false, true, &code), "system");
+    assert_string_equal(chosen("system", true, true, &code), "");
+    assert_int_equal(code, ADIT_EINVAL);
+    assert_string_equal(chosen("system", false, false, &code), "");
+    assert_int_equal(code, ADIT_EINVAL);
+    assert_string_equal(chosen("mixed", true, true, &code), "");
+    assert_int_equal(code, ADIT_EINVAL);
+    assert_string_equal(chosen("mixed", false, false, &code), "");
+    assert_int_equal(code, ADIT_EINVAL);
+    assert_string_equal(chosen("lwip", false, true, &code), "");
+    assert_int_equal(code, ADIT_EINVAL);
+}
+
+static void the_best_stack_depends_on_the_build_and_on_whether_a_kernel_can_accept(void **state)
+{
+    int code;
+
     (void)state;
 #ifdef ADIT_USERSPACE
-    assert_int_equal(stack_choose(&ops, "", false, &err), 0);
-    assert_string_equal(ops->name, "userspace");
-    assert_int_equal(stack_choose(&ops, "gvisor", true, &err), 0);
-    assert_string_equal(ops->name, "userspace");
+    assert_string_equal(chosen("", false, true, &code), "mixed");
+    assert_string_equal(chosen("", false, false, &code), "userspace");
+    assert_string_equal(chosen("", true, true, &code), "userspace"); /* all networks: userspace only */
+    assert_string_equal(chosen("gvisor", true, false, &code), "userspace");
+    assert_string_equal(chosen("mixed", false, true, &code), "mixed");
 #else
-    assert_int_equal(stack_choose(&ops, "", false, &err), 0);
-    assert_string_equal(ops->name, "system");
-    assert_int_equal(stack_choose(&ops, "", true, &err), ADIT_ENOTBUILT); /* all networks: userspace only */
-    err = (adit_error){0};
-    assert_int_equal(stack_choose(&ops, "userspace", false, &err), ADIT_ENOTBUILT);
-    assert_true(err.hint[0] != '\0');
-    err = (adit_error){0};
+    assert_string_equal(chosen("", false, true, &code), "system");
+    assert_string_equal(chosen("", false, false, &code), "");
+    assert_int_equal(code, ADIT_ENOTBUILT);
+    assert_string_equal(chosen("", true, true, &code), "");
+    assert_int_equal(code, ADIT_ENOTBUILT);
+    assert_string_equal(chosen("userspace", false, true, &code), "");
+    assert_int_equal(code, ADIT_ENOTBUILT);
+    assert_string_equal(chosen("mixed", false, true, &code), "");
+    assert_int_equal(code, ADIT_ENOTBUILT);
 #endif
-    assert_int_equal(stack_choose(&ops, "system", false, &err), 0);
-    assert_string_equal(ops->name, "system");
-    assert_int_equal(stack_choose(&ops, "system", true, &err), ADIT_EINVAL);
-    assert_true(err.hint[0] != '\0');
-    err = (adit_error){0};
-    assert_int_equal(stack_choose(&ops, "mixed", false, &err), ADIT_ENOTBUILT);
-    assert_true(err.hint[0] != '\0');
-    err = (adit_error){0};
-    assert_int_equal(stack_choose(&ops, "mixed", true, &err), ADIT_EINVAL);
-    err = (adit_error){0};
-    assert_int_equal(stack_choose(&ops, "lwip", false, &err), ADIT_EINVAL);
-    assert_null(ops);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_up, rig_down)
@@ -669,6 +691,7 @@ int main(void)
         T(a_listener_gets_the_flow_and_the_most_particular_one_wins),
         cmocka_unit_test(the_verdict_for_an_error_is_what_the_network_would_have_said),
         cmocka_unit_test(a_stack_is_chosen_by_name_or_refused_with_a_hint),
+        cmocka_unit_test(the_best_stack_depends_on_the_build_and_on_whether_a_kernel_can_accept),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -836,7 +836,7 @@ static void what_cannot_be_made_says_why_and_leaves_nothing(void **state)
     assert_true(err.msg[0] && err.hint[0]);
     assert_null(a);
     o.stack = "mixed";
-    assert_int_equal(adit_new(&a, &o, &server, p, &err), ADIT_ENOTBUILT);
+    assert_int_equal(adit_new(&a, &o, &server, p, &err), ADIT_EINVAL);
     assert_true(err.msg[0] && err.hint[0]);
     o.stack = "";
     o.fault = "nonsense=1";

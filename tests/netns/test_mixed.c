@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/* mixed: an instance with a device of its own in a network namespace of its own, a real client, the real kernel. Flows to port
+ * 80 are the kernel's, others ours. Before the first of port 80 there is neither a listener nor a route of the fake peers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "adit/adit.h"
+#include "adit/proxy.h"
+
+struct world {
+    adit_proxy *proxy;
+    adit *a;
+};
+
+static int notices;
+
+static void on_notice(void *ctx, const adit_error *e)
+{
+    (void)ctx;
+    fprintf(stderr, "notice: %s (%s)\n", e->msg, e->hint);
+    notices++;
+}
+
+static void world_open(struct world *w, const char *addr)
+{
+    adit_options o;
+    adit_error err;
+
+    assert_int_equal(unshare(CLONE_NEWNET), 0);
+    notices = 0;
+    adit_options_init(&o, ADIT_PRESET_DESKTOP);
+    o.addrs = &addr;
+    o.addrs_count = 1;
+    o.default_route = 1;
+    o.stack = "";
+    o.notice = on_notice;
+    assert_int_equal(adit_proxy_new(&w->proxy, "hello", &err), 0);
+    assert_int_equal(adit_proxy_kernel_for(w->proxy, "80", &err), 0);
+    assert_int_equal(adit_new(&w->a, &o, adit_proxy_handler(w->proxy), adit_proxy_ctx(w->proxy), &err), 0);
+    assert_int_equal(adit_start(w->a, &err), 0);
+}
+
+static void world_close(struct world *w)
+{
+    adit_free(w->a);
+    adit_proxy_free(w->proxy);
+}
+
+/* The page of that port says which stack had the flow. */
+static void page_is_from(uint16_t port, const char *stack)
+{
+    static const char request[] = "GET / HTTP/1.0\r\n\r\n";
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct timeval limit = {.tv_sec = 5};
+    char page[2048] = "", line[64];
+    size_t len = 0;
+    ssize_t n;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    inet_pton(AF_INET, "203.0.113.80", &to.sin_addr);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    assert_int_equal(send(fd, request, sizeof(request) - 1, 0), sizeof(request) - 1);
+    while (len < sizeof(page) - 1 && (n = recv(fd, page + len, sizeof(page) - 1 - len, 0)) > 0)
+        len += (size_t)n;
+    close(fd);
+    snprintf(line, sizeof(line), "stack<td>%s\n", stack);
+    if (!strstr(page, line))
+        fail_msg("no %s in %s", stack, page);
+}
+
+static bool file_has(const char *path, const char *text)
+{
+    char line[512];
+    bool found = false;
+    FILE *f = fopen(path, "r");
+
+    assert_non_null(f);
+    while (!found && fgets(line, sizeof(line), f))
+        found = strstr(line, text) != NULL;
+    fclose(f);
+    return found;
+}
+
+/* Of this thread's namespace: 198.19.255.0 in the order of /proc, and a socket in LISTEN. */
+static bool has_route_of_fake_peers(void)
+{
+    return file_has("/proc/thread-self/net/route", "00FF13C6");
+}
+
+static bool has_listener(void)
+{
+    return file_has("/proc/thread-self/net/tcp", " 00000000:0000 0A ");
+}
+
+static void status_has(struct world *w, const char *line)
+{
+    char text[2048];
+
+    for (int i = 0; i < 100; i++) { /* it may be some milliseconds old */
+        assert_true(adit_status(w->a, text, sizeof(text)) < (int)sizeof(text));
+        if (strstr(text, line))
+            return;
+        usleep(10000);
+    }
+    fprintf(stderr, "%s", text);
+    fail();
+}
+
+static void the_kernels_half_begins_with_the_first_flow_that_asks_for_it(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_open(&w, "10.66.0.1/30");
+    page_is_from(81, "userspace");
+    assert_false(has_route_of_fake_peers());
+    assert_false(has_listener());
+    status_has(&w, "stack: mixed\nengine: none\n");
+    page_is_from(80, "system-nat");
+    page_is_from(81, "userspace");
+    assert_true(has_route_of_fake_peers());
+    assert_true(has_listener());
+    status_has(&w, "stack: mixed\nengine: nat\n");
+    status_has(&w, "tcp-kernel: ");
+    assert_int_equal(notices, 0);
+    world_close(&w);
+    assert_false(has_listener());
+}
+
+/* An address of the fake peers' own network: the kernel cannot accept there. */
+static void where_the_kernel_cannot_accept_flows_stay_in_userspace_and_the_status_says_why(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_open(&w, "198.19.255.1/24");
+    page_is_from(80, "userspace");
+    page_is_from(80, "userspace");
+    assert_int_equal(notices, 1);
+    status_has(&w, "engine: none\nfallback: ");
+    world_close(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_kernels_half_begins_with_the_first_flow_that_asks_for_it),
+        cmocka_unit_test(where_the_kernel_cannot_accept_flows_stay_in_userspace_and_the_status_says_why),
+    };
+
+    if (geteuid() != 0) {
+        puts("skipped: needs root");
+        return 77;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
