@@ -283,7 +283,8 @@ static void tcp_check_fin(struct tcp *t, const struct tcp_segment *s)
     if ((s->flags & TCP_FIN) && tcp_can_receive(t)) {
         t->fin_early = true;
         t->fin_seq = s->seq + s->len_bytes;
-        tcp_answer_now(t);
+        if (t->fin_seq != t->rcv_nxt)
+            tcp_answer_now(t);
     }
     if (t->fin_early && t->fin_seq == t->rcv_nxt && tcp_can_receive(t))
         tcp_receive_fin(t);

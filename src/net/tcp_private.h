@@ -43,6 +43,7 @@ static inline uint32_t seq_max(uint32_t a, uint32_t b)
 #define TCP_TLP_MIN_NS 2000000ull
 #define TCP_PEER_DELACK_NS 40000000ull /* RFC 8985's WCDelAckT, for what Linux does */
 #define TCP_DELAYED_ACK_NS 40000000ull
+#define TCP_QUICK_ACK_NS 1000000ull    /* of short segments in the beginning, and of a FIN */
 #define TCP_CHALLENGE_NS 500000000ull  /* per flow: RFC 5961 section 7 */
 #define TCP_KEEPALIVE_INTERVAL_NS 75000000000ull
 #define TCP_CLOSED_FIN_WAIT_2_NS 60000000000ull /* nobody reads any more: wait for the FIN this long */
@@ -54,7 +55,7 @@ enum {
     TCP_SYN_RETRIES = 5,
     TCP_RETRIES = 15,           /* R2 of RFC 9293 3.8.3 */
     TCP_KEEPALIVE_PROBES = 9,
-    TCP_QUICK_ACKS = 16,        /* the first segments are acknowledged at once */
+    TCP_QUICK_ACKS = 16,        /* segments in the beginning, which are acknowledged sooner */
     TCP_RUNS_MAX = 2048,        /* per flow: SACK holes cost memory and time */
     TCP_ISLANDS_MAX = 1024,     /* separate ranges beyond a hole; a full queue in the path loses every other segment */
     TCP_CHALLENGES_PER_SECOND = 1000,

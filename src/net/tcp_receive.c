@@ -8,9 +8,12 @@
  * was taken into rx; since ACKs leave at the end of a turn, after the handler ran, that is normally what the handler has taken,
  * and what it leaves there closes the window.
  *
- * ACKs: at once for anything out of order or unusual, for the first TCP_QUICK_ACKS segments and for every two full segments;
- * else after 40 ms or with the next data. Since they leave once a turn, one ACK answers a whole batch. Windows: SWS avoidance of
- * RFC 9293 3.8.6.2.2, never taken back, growing with what the handler consumes. RFC 2018, 2883. */
+ * ACKs: at once for anything out of order or unusual, for every full segment in the beginning (TCP_QUICK_ACKS) and for every two
+ * later; else with the next data, or after 40 ms. A short request in the beginning, and a FIN, wait for 1 ms only: an upstream
+ * nearby has answered by then, and each ACK that goes alone costs a write and a wake-up of the client. Since ACKs leave
+ * once a turn, one answers a whole batch. Windows: SWS avoidance of RFC 9293 3.8.6.2.2, never taken back, growing with what
+ * the handler consumes; an update goes alone only when little is left of the last one (the SYN's, which is not scaled, is smaller
+ * than what there is, and no reason for one). RFC 2018, 2883. */
 #include <string.h>
 #include "net/tcp_private.h"
 
@@ -172,18 +175,24 @@ static bool tcp_land_islands(struct tcp *t)
 
 /* ----------------------------------------------------------------------------------------- in order -- */
 
+static void tcp_acknowledge_within(struct tcp *t, uint64_t delay_ns)
+{
+    if (t->ack_later)
+        return;
+    t->ack_later = true;
+    tcp_set_timer(t, TCP_TIMER_ACK, t->engine->now_ns + delay_ns);
+}
+
 static void tcp_acknowledge(struct tcp *t, bool at_once)
 {
-    if (t->quick_acks > 0) {
-        t->quick_acks--;
-        at_once = true;
-    }
-    if (at_once || t->unacked_bytes >= 2u * t->rcv_mss_bytes) {
+    bool is_quick = t->quick_acks > 0;
+
+    t->quick_acks -= is_quick;
+    if (at_once || t->unacked_bytes >= (is_quick ? 1u : 2u) * t->rcv_mss_bytes) {
         t->ack_now = true;
         tcp_wants_output(t);
-    } else if (!t->ack_later) {
-        t->ack_later = true;
-        tcp_set_timer(t, TCP_TIMER_ACK, t->engine->now_ns + TCP_DELAYED_ACK_NS);
+    } else {
+        tcp_acknowledge_within(t, is_quick ? TCP_QUICK_ACK_NS : TCP_DELAYED_ACK_NS);
     }
 }
 
@@ -214,7 +223,7 @@ static enum drop tcp_receive_in_order(struct tcp *t, const struct packet *p, con
     if (t->rcv_nxt == before)
         return DROP_NO_MEMORY;
     tcp_notify(t);
-    tcp_acknowledge(t, landed || t->islands);
+    tcp_acknowledge(t, landed || t->islands || t->fin_early);
     return is_kept ? DROP_NONE : DROP_NO_MEMORY;
 }
 
@@ -262,14 +271,14 @@ void tcp_receive_fin(struct tcp *t)
     t->fin_received = true;
     t->rcv_nxt++;
     t->rcv_edge = seq_max(t->rcv_edge, t->rcv_nxt);
-    t->ack_now = true;
-    tcp_wants_output(t);
-    if (t->state == TCP_ESTABLISHED)
+    if (t->state == TCP_ESTABLISHED) {
+        tcp_acknowledge_within(t, TCP_QUICK_ACK_NS); /* our FIN often follows at once */
         tcp_enter(t, TCP_CLOSE_WAIT);
-    else if (t->state == TCP_FIN_WAIT_1)
-        tcp_enter(t, TCP_CLOSING);
-    else
-        tcp_enter(t, TCP_TIME_WAIT);
+    } else {
+        tcp_enter(t, t->state == TCP_FIN_WAIT_1 ? TCP_CLOSING : TCP_TIME_WAIT);
+        t->ack_now = true;
+        tcp_wants_output(t);
+    }
     tcp_notify(t);
 }
 
@@ -314,10 +323,19 @@ static void tcp_grow_limit(struct tcp *t)
     t->rcv_grown_at = t->rcv_nxt;
 }
 
+/* Whether the window has to be offered anew without waiting for a segment that carries it. */
+static bool tcp_window_is_due(const struct tcp *t)
+{
+    uint32_t offered = t->rcv_edge - t->rcv_nxt, room = tcp_receive_room(t);
+    uint32_t limit = tcp_receive_limit(t), two = 2u * t->rcv_mss_bytes;
+
+    if (offered >= limit / 4 && offered >= two)
+        return false;
+    return room >= offered + limit / 2 || (offered < two && room >= 2 * two);
+}
+
 void tcp_consume(struct tcp *t, uint32_t len_bytes)
 {
-    uint32_t offered = t->rcv_edge - t->rcv_nxt, room;
-
     span_consume(&t->rx, &t->engine->span_pool, len_bytes);
     if (!tcp_can_receive(t)) {
         if (t->rx.bytes == 0 && (t->state == TCP_CLOSED || t->state == TCP_TIME_WAIT))
@@ -325,10 +343,8 @@ void tcp_consume(struct tcp *t, uint32_t len_bytes)
         return;
     }
     tcp_grow_limit(t);
-    room = tcp_receive_room(t);
-    if (room >= offered + tcp_receive_limit(t) / 2 ||
-        (offered < 2u * t->rcv_mss_bytes && room >= 4u * t->rcv_mss_bytes)) {
-        t->ack_now = true; /* a window update */
+    if (tcp_window_is_due(t)) {
+        t->ack_now = true;
         tcp_wants_output(t);
     }
 }

@@ -8,7 +8,7 @@
 
 enum kind { RST, SYN, ACK, DATA, FIN, KINDS };
 enum place { BELOW, AT, IN, ABOVE, PLACES };
-enum reply { NO_REPLY, ACK_REPLY, RST_REPLY, SYN_ACK_REPLY };
+enum reply { NO_REPLY, ACK_REPLY, ACK_SOON, RST_REPLY, SYN_ACK_REPLY };
 
 struct cell {
     enum drop verdict;
@@ -72,9 +72,9 @@ static const char *const place_names[] = {"below", "at", "in", "above"};
     }
 
 static const struct cell matrix[TCP_STATES][KINDS][PLACES] = {
-    [TCP_ESTABLISHED] = RECEIVING(ACK_REPLY, ACK_REPLY, TCP_CLOSE_WAIT),
-    [TCP_FIN_WAIT_1] = RECEIVING(ACK_REPLY, ACK_REPLY, TCP_CLOSING),
-    [TCP_FIN_WAIT_2] = RECEIVING(ACK_REPLY, ACK_REPLY, TCP_TIME_WAIT),
+    [TCP_ESTABLISHED] = RECEIVING(ACK_SOON, ACK_SOON, TCP_CLOSE_WAIT),
+    [TCP_FIN_WAIT_1] = RECEIVING(ACK_SOON, ACK_REPLY, TCP_CLOSING),
+    [TCP_FIN_WAIT_2] = RECEIVING(ACK_SOON, ACK_REPLY, TCP_TIME_WAIT),
     [TCP_CLOSE_WAIT] = PEER_CLOSED(TCP_CLOSED),
     [TCP_CLOSING] = PEER_CLOSED(TCP_CLOSED),
     [TCP_LAST_ACK] = PEER_CLOSED(TCP_CLOSED),
@@ -94,11 +94,11 @@ static const struct cell matrix[TCP_STATES][KINDS][PLACES] = {
                      [IN] = {DROP_NONE, NO_REPLY, TCP_ESTABLISHED},
                      [ABOVE] = {DROP_TCP_SEQUENCE, ACK_REPLY, SAME}},
             [DATA] = {[BELOW] = {DROP_TCP_DUPLICATE, ACK_REPLY, SAME},
-                      [AT] = {DROP_NONE, ACK_REPLY, TCP_ESTABLISHED},
+                      [AT] = {DROP_NONE, ACK_SOON, TCP_ESTABLISHED},
                       [IN] = {DROP_NONE, ACK_REPLY, TCP_ESTABLISHED},
                       [ABOVE] = {DROP_TCP_SEQUENCE, ACK_REPLY, SAME}},
             [FIN] = {[BELOW] = {DROP_TCP_SEQUENCE, ACK_REPLY, SAME},
-                     [AT] = {DROP_NONE, ACK_REPLY, TCP_CLOSE_WAIT},
+                     [AT] = {DROP_NONE, ACK_SOON, TCP_CLOSE_WAIT},
                      [IN] = {DROP_NONE, ACK_REPLY, TCP_ESTABLISHED},
                      [ABOVE] = {DROP_TCP_SEQUENCE, ACK_REPLY, SAME}},
         },
@@ -182,6 +182,13 @@ static void check_reply(struct tcp_rig *r, enum reply reply)
     case NO_REPLY:
         assert_null(o);
         return;
+    case ACK_SOON:
+        assert_null(o);
+        rig_sleep(r, 2 * TCP_QUICK_ACK_NS);
+        o = rig_next(r);
+        assert_non_null(o);
+        assert_int_equal(o->s.flags, TCP_ACK);
+        break;
     case ACK_REPLY:
         assert_non_null(o);
         assert_int_equal(o->s.flags & (TCP_ACK | TCP_RST | TCP_SYN), TCP_ACK);

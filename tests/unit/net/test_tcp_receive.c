@@ -73,14 +73,63 @@ static void the_first_sixteen_are_acknowledged_at_once_the_next_after_40_ms(void
     rig_init(&r);
     rig_enter(&r, TCP_ESTABLISHED);
     for (int i = 0; i < TCP_QUICK_ACKS; i++) {
-        in_order(&r, 10);
+        in_order(&r, 1000);
         rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
     }
-    in_order(&r, 10);
+    in_order(&r, 1000);
     rig_sleep(&r, 39 * MS);
     rig_silent(&r);
     rig_sleep(&r, 3 * MS);
     rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
+    rig_deinit(&r);
+}
+
+static void a_request_is_acknowledged_by_its_answer(void **state)
+{
+    struct tcp_rig r;
+    struct stream *s;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    s = tcp_stream(r.t);
+    in_order(&r, 10);
+    s->ops->consume(s, 10); /* and no window update for it */
+    rig_silent(&r);
+    rig_write(&r, 5);
+    rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 5);
+    rig_sleep(&r, 5 * MS);
+    rig_silent(&r);
+    rig_deinit(&r);
+}
+
+static void a_request_whose_answer_takes_long_is_acknowledged_after_a_millisecond(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    in_order(&r, 10);
+    rig_silent(&r);
+    rig_sleep(&r, 2 * MS);
+    rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
+    rig_deinit(&r);
+}
+
+static void a_fin_is_acknowledged_by_ours_if_that_follows_at_once(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    (void)rig_in(&r, TCP_FIN | TCP_ACK, r.snd, rig_ours(&r), 0);
+    rig_silent(&r);
+    rig_shutdown(&r);
+    rig_out(&r, TCP_FIN | TCP_ACK, rig_ours(&r), r.snd + 1, 0);
+    rig_sleep(&r, 5 * MS);
+    rig_silent(&r);
     rig_deinit(&r);
 }
 
@@ -343,6 +392,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(data_in_order_is_acknowledged_once_a_turn),
         cmocka_unit_test(the_first_sixteen_are_acknowledged_at_once_the_next_after_40_ms),
+        cmocka_unit_test(a_request_is_acknowledged_by_its_answer),
+        cmocka_unit_test(a_request_whose_answer_takes_long_is_acknowledged_after_a_millisecond),
+        cmocka_unit_test(a_fin_is_acknowledged_by_ours_if_that_follows_at_once),
         cmocka_unit_test(two_full_segments_are_acknowledged_without_delay),
         cmocka_unit_test(octets_beyond_a_hole_are_sacked_the_most_recent_first),
         cmocka_unit_test(a_hole_that_is_filled_is_acknowledged_up_to_the_end),
