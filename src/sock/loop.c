@@ -104,6 +104,11 @@ void *loop_scratch(struct adit_loop *l)
     return l->scratch;
 }
 
+struct pipe_pool *loop_pipes(struct adit_loop *l)
+{
+    return &l->pipes;
+}
+
 /* -------------------------------------------------------------------------------- posts and wakes -- */
 
 bool loop_is_own_thread(const struct adit_loop *l)
@@ -462,6 +467,7 @@ int loop_new(struct adit_loop **out, const struct loop_config *c, adit_error *er
     l->posts_end = &l->posts;
     l->is_fresh = true;
     spin_init(&l->spin, ready_cpus());
+    pipe_pool_init(&l->pipes, loop_memory(l));
     list_init(&l->tasks);
     list_init(&l->leftovers);
     l->now_ns = loop_clock_ns(l);
@@ -509,6 +515,7 @@ void loop_free(struct adit_loop *l)
     uv_mutex_destroy(&l->lock);
     ready_close(&l->ready);
     free(l->slots);
+    pipe_pool_deinit(&l->pipes);
     memory_free(&l->own_memory, l->scratch, LOOP_SCRATCH_BYTES);
     free(l);
 }

@@ -102,6 +102,9 @@ struct loop_leftover {
 };
 void loop_keep_leftover(struct adit_loop *l, struct loop_leftover *o); /* list_remove(&o->node) undoes it */
 
+/* Pipes for relays that splice (sock/splice.h). */
+struct pipe_pool *loop_pipes(struct adit_loop *l);
+
 /* Memory for the length of one callback that does not call another user of it: batches of datagrams. NULL: none left. */
 enum { LOOP_SCRATCH_BYTES = 1152 * 1024 };
 void *loop_scratch(struct adit_loop *l);

@@ -5,6 +5,7 @@
 #include <uv.h>
 #include "sock/loop.h"
 #include "sock/ready.h"
+#include "sock/splice.h"
 #include "sock/spin.h"
 
 enum { LOOP_EVENTS_MAX = 256 };
@@ -41,6 +42,7 @@ struct adit_loop {
     struct wheel wheel;
     uint64_t now_ns;
     void *scratch;
+    struct pipe_pool pipes;
     void (*wake_fn)(void *arg);
     void *wake_arg;
     bool is_stopped;

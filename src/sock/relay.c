@@ -17,6 +17,11 @@
  * or when the message says that something was cut off: then the relay reads on until it is told that there is no more.
  * A send that takes less than was offered has filled the buffer, and room is a new edge.
  *
+ * Bulk between two sockets of the kernel's goes by a pipe (sock/splice.h) once a direction has had several moves of 16 KiB
+ * or more, and by copies again when its moves become small. A pipe is filled only when it is empty, so the order of octets and
+ * FIN is kept; what the other side does not take stays in it (at most PIPE_BYTES_MAX) and nothing more is read: `readable` is
+ * true as long as octets are in the down pipe.
+ *
  * Endings:
  *   - both directions ended: the stream is closed in order, the socket is closed.
  *   - the stream was reset: RST on the socket, at once.
@@ -33,11 +38,16 @@
 #include <sys/uio.h>
 #include "base/error.h"
 #include "sock/sock.h"
+#include "sock/splice.h"
 
 enum {
     RELAY_IOV_MAX = 16,
     RELAY_READ_BYTES_MAX = 256 * 1024, /* of one recvmsg: larger ones gain nothing */
     RELAY_BUDGET_BYTES = 1024 * 1024,  /* of one direction in one call */
+    RELAY_BULK_BYTES = 16 * 1024,      /* moved at once: the flow may be a bulk one */
+    RELAY_BULK_MOVES = 8,              /* so many more large moves than small ones: it is */
+    RELAY_BULK_MOVES_MAX = 16,
+    RELAY_BULK_NEVER = UINT8_MAX,      /* this direction cannot be spliced */
     RELAY_DRAIN_POLL_NS = 10000000,    /* how often a broken relay looks what its client has got, at first */
 };
 static_assert(sizeof(adit_iov) == sizeof(struct iovec), "adit_iov is a struct iovec");
@@ -50,20 +60,31 @@ struct relay {
     uint64_t half_closed_ns, drain_until_ns;
     void (*done)(void *arg, int why);
     void *arg;
-    int why; /* once finished */
-    int broken; /* what happened to the socket: no octets go up any more, and the last ones come down */
-    bool readable, writable;
-    bool urgent, hangup; /* a short read proves nothing */
-    bool up_ended, down_ended;
-    bool is_finished; /* the socket is closed; the task tells */
+    struct pipe *up_pipe, *down_pipe; /* held from one call to the next while octets are in it */
+    uint8_t up_bulk, down_bulk;       /* see relay_count() */
+    int8_t why; /* once finished */
+    int8_t broken; /* what happened to the socket: no octets go up any more, and the last ones come down */
+    bool readable : 1, writable : 1;
+    bool urgent : 1, hangup : 1; /* a short read proves nothing */
+    bool up_ended : 1, down_ended : 1;
+    bool is_probed : 1;   /* the socket can be spliced */
+    bool is_finished : 1; /* the socket is closed; the task tells */
 };
-static_assert(sizeof(struct relay) <= 152, "an idle flow costs little");
+static_assert(sizeof(struct relay) <= 160, "an idle flow costs little");
 
 /* ---------------------------------------------------------------------------------------- ending -- */
+
+static void relay_give_pipe(struct relay *r, struct pipe **x)
+{
+    pipe_give(loop_pipes(r->watch.loop), *x);
+    *x = NULL;
+}
 
 /* Gives the socket up. is_abort: RST. */
 static void relay_drop_socket(struct relay *r, bool is_abort)
 {
+    relay_give_pipe(r, &r->up_pipe);
+    relay_give_pipe(r, &r->down_pipe);
     watch_forget(&r->watch);
     if (is_abort)
         sock_abort(r->watch.fd);
@@ -78,7 +99,7 @@ static void relay_finish(struct relay *r, int why)
     relay_drop_socket(r, why != 0);
     loop_timer_stop(r->watch.loop, &r->timer);
     r->is_finished = true;
-    r->why = why;
+    r->why = (int8_t)why;
     loop_task_start(r->watch.loop, &r->task);
 }
 
@@ -106,7 +127,8 @@ static void relay_break(struct relay *r, int why)
     if (r->broken)
         return;
     /* EPIPE is a reset that came after the FIN. */
-    r->broken = why == ADIT_ECLOSED ? ADIT_ERESET : why;
+    r->broken = (int8_t)(why == ADIT_ECLOSED ? ADIT_ERESET : why);
+    relay_give_pipe(r, &r->up_pipe);
     r->writable = false;
     r->readable = !r->down_ended; /* an error follows the octets that came before it */
     r->hangup = true;
@@ -132,6 +154,47 @@ static void relay_drain(struct relay *r)
     if (poll_ns > r->drain_until_ns - now_ns)
         poll_ns = r->drain_until_ns - now_ns;
     loop_timer_set(r->watch.loop, &r->timer, now_ns + poll_ns);
+}
+
+/* ----------------------------------------------------------------------------------------- pipes -- */
+
+/* How many more large moves than small ones there were of late, as if a small one were two. */
+static void relay_count(uint8_t *bulk, size_t moved_bytes)
+{
+    if (*bulk == RELAY_BULK_NEVER)
+        return;
+    if (moved_bytes < RELAY_BULK_BYTES)
+        *bulk = *bulk > 2 ? (uint8_t)(*bulk - 2) : 0;
+    else if (*bulk < RELAY_BULK_MOVES_MAX)
+        *bulk += 1;
+}
+
+static void relay_give_empty_pipe(struct relay *r, struct pipe **x)
+{
+    if (*x && (*x)->bytes == 0)
+        relay_give_pipe(r, x);
+}
+
+/* Whether the next move of a direction goes by its pipe: octets are in it, or the flow is a bulk one and there is a pipe. */
+static bool relay_is_spliced(struct relay *r, struct pipe **x, uint8_t *bulk)
+{
+    if (pipe_bytes(*x) > 0)
+        return true;
+    if (*bulk < RELAY_BULK_MOVES || *bulk == RELAY_BULK_NEVER || !r->stream->ops->fill)
+        return false;
+    if (*x)
+        return true;
+    *x = pipe_take(loop_pipes(r->watch.loop));
+    if (!*x) { /* perhaps later */
+        *bulk = 0;
+        return false;
+    }
+    if (!r->is_probed && !splice_is_possible(*x, r->watch.fd)) {
+        r->up_bulk = r->down_bulk = RELAY_BULK_NEVER;
+        return false;
+    }
+    r->is_probed = true;
+    return true;
 }
 
 /* ----------------------------------------------------------------------------------------- pumps -- */
@@ -174,38 +237,78 @@ static void relay_end_up(struct relay *r)
         relay_break(r, ADIT_ERESET);
 }
 
+/* One move from stream to socket through our memory. Octets; -1: no more for now. */
+static ptrdiff_t relay_copy_up(struct relay *r)
+{
+    adit_iov iov[RELAY_IOV_MAX];
+    size_t offered;
+    ssize_t sent;
+    int n = r->stream->ops->peek(r->stream, iov, RELAY_IOV_MAX);
+
+    if (n == ADIT_EAGAIN)
+        return -1;
+    if (n < 0) {
+        relay_abort(r, n);
+        return -1;
+    }
+    if (n == 0) {
+        relay_end_up(r);
+        return -1;
+    }
+    offered = iov_bytes(iov, n);
+    sent = relay_send(r, iov, n);
+    if (sent < 0) {
+        r->writable = false;
+        (void)relay_socket_failed(r, errno);
+        return -1;
+    }
+    r->stream->ops->consume(r->stream, (size_t)sent);
+    relay_count(&r->up_bulk, (size_t)sent);
+    if ((size_t)sent < offered)
+        r->writable = false;
+    return sent;
+}
+
+/* The same through the pipe. */
+static ptrdiff_t relay_splice_up(struct relay *r)
+{
+    struct pipe *x = r->up_pipe;
+    ptrdiff_t n;
+
+    if (x->bytes == 0) {
+        n = r->stream->ops->fill(r->stream, x);
+        if (n == ADIT_ENOTSUP)
+            r->up_bulk = RELAY_BULK_NEVER;
+        if (n == ADIT_ENOTSUP || n == ADIT_ESTATE)
+            return relay_copy_up(r);
+        if (n == 0)
+            relay_end_up(r);
+        else if (n < 0 && n != ADIT_EAGAIN)
+            relay_abort(r, (int)n);
+        if (n <= 0)
+            return -1;
+        relay_count(&r->up_bulk, (size_t)n);
+    }
+    n = splice_out(x, r->watch.fd);
+    r->writable = n >= 0 && x->bytes == 0;
+    if (n < 0)
+        (void)relay_socket_failed(r, (int)-n);
+    return n < 0 ? -1 : n;
+}
+
 /* Moves what the stream holds. Returns the octets moved. */
 static size_t relay_pump_up(struct relay *r)
 {
-    adit_iov iov[RELAY_IOV_MAX];
-    size_t moved = 0, offered;
-    ssize_t sent;
-    int n;
+    size_t moved = 0;
+    ptrdiff_t n;
 
     while (r->writable && !r->up_ended && moved < RELAY_BUDGET_BYTES) {
-        n = r->stream->ops->peek(r->stream, iov, RELAY_IOV_MAX);
-        if (n == ADIT_EAGAIN)
+        n = relay_is_spliced(r, &r->up_pipe, &r->up_bulk) ? relay_splice_up(r) : relay_copy_up(r);
+        if (n < 0)
             break;
-        if (n < 0) {
-            relay_abort(r, n);
-            break;
-        }
-        if (n == 0) {
-            relay_end_up(r);
-            break;
-        }
-        offered = iov_bytes(iov, n);
-        sent = relay_send(r, iov, n);
-        if (sent < 0) {
-            r->writable = false;
-            (void)relay_socket_failed(r, errno);
-            break;
-        }
-        r->stream->ops->consume(r->stream, (size_t)sent);
-        moved += (size_t)sent;
-        if ((size_t)sent < offered)
-            r->writable = false;
+        moved += (size_t)n;
     }
+    relay_give_empty_pipe(r, &r->up_pipe);
     return moved;
 }
 
@@ -250,40 +353,85 @@ static int iov_limit(adit_iov *iov, int n)
     return n;
 }
 
-/* Moves what the socket holds. Returns the octets moved. */
-static size_t relay_pump_down(struct relay *r)
+/* What a read that failed means for the reading: 0: once more, the first failure is followed by a read that has the end of the
+ * octets, and a broken socket has it now; -1: no more for now. */
+static ptrdiff_t relay_receive_failed(struct relay *r, int os)
+{
+    if (!r->broken && relay_socket_failed(r, os))
+        return 0;
+    r->readable = false;
+    return -1;
+}
+
+/* One move from socket to stream through our memory. Octets; -1: no more for now. */
+static ptrdiff_t relay_copy_down(struct relay *r)
 {
     adit_iov iov[RELAY_IOV_MAX];
     bool is_emptied;
-    size_t moved = 0;
     ssize_t got;
-    int n;
+    int n = r->stream->ops->reserve(r->stream, iov, RELAY_IOV_MAX);
+
+    if (n == ADIT_EAGAIN || n == 0)
+        return -1;
+    if (n < 0) {
+        relay_abort(r, n);
+        return -1;
+    }
+    got = relay_receive(r, iov, iov_limit(iov, n), &is_emptied);
+    if (got == 0) {
+        relay_end_down(r);
+        return -1;
+    }
+    if (got < 0)
+        return relay_receive_failed(r, errno);
+    r->stream->ops->commit(r->stream, (size_t)got);
+    relay_count(&r->down_bulk, (size_t)got);
+    if (is_emptied)
+        r->readable = false;
+    return got;
+}
+
+/* The same through the pipe. A splice stops for ever in front of urgent data. */
+static ptrdiff_t relay_splice_down(struct relay *r)
+{
+    struct pipe *x = r->down_pipe;
+    ptrdiff_t n;
+
+    if (x->bytes == 0) {
+        if (!(stream_events(r->stream) & STREAM_WRITE))
+            return -1;
+        n = r->urgent ? -EINVAL : splice_in(x, r->watch.fd);
+        if (n < 0 && splice_is_unknown((int)-n)) {
+            r->down_bulk = RELAY_BULK_NEVER;
+            return relay_copy_down(r);
+        }
+        if (n == 0) {
+            relay_end_down(r);
+            return -1;
+        }
+        if (n < 0)
+            return relay_receive_failed(r, (int)-n);
+        relay_count(&r->down_bulk, (size_t)n);
+    }
+    n = r->stream->ops->drain(r->stream, x);
+    if (n < 0 && n != ADIT_EAGAIN)
+        relay_abort(r, (int)n);
+    return n < 0 ? -1 : n;
+}
+
+/* Moves what the socket holds. Returns the octets moved. */
+static size_t relay_pump_down(struct relay *r)
+{
+    size_t moved = 0;
+    ptrdiff_t n;
 
     while (r->readable && !r->down_ended && !r->is_finished && moved < RELAY_BUDGET_BYTES) {
-        n = r->stream->ops->reserve(r->stream, iov, RELAY_IOV_MAX);
-        if (n == ADIT_EAGAIN || n == 0)
+        n = relay_is_spliced(r, &r->down_pipe, &r->down_bulk) ? relay_splice_down(r) : relay_copy_down(r);
+        if (n < 0)
             break;
-        if (n < 0) {
-            relay_abort(r, n);
-            break;
-        }
-        got = relay_receive(r, iov, iov_limit(iov, n), &is_emptied);
-        if (got == 0) {
-            relay_end_down(r);
-            break;
-        }
-        if (got < 0) {
-            /* The first failure is followed by a second read, which has the octets' end; a broken one has it now. */
-            if (!r->broken && relay_socket_failed(r, errno))
-                continue;
-            r->readable = false;
-            break;
-        }
-        r->stream->ops->commit(r->stream, (size_t)got);
-        moved += (size_t)got;
-        if (is_emptied)
-            r->readable = false;
+        moved += (size_t)n;
     }
+    relay_give_empty_pipe(r, &r->down_pipe);
     return moved;
 }
 
@@ -397,6 +545,11 @@ struct relay *relay_new(struct adit_loop *l, struct stream *stream, adit_socket 
     loop_timer_init(&r->timer, relay_expire);
     relay_pump(r);
     return r;
+}
+
+int relay_why(const struct relay *r)
+{
+    return r && r->is_finished ? r->why : 0;
 }
 
 void relay_free(struct relay *r)

@@ -22,6 +22,8 @@ struct relay *relay_new(struct adit_loop *l, struct stream *stream, adit_socket 
                         void (*done)(void *arg, int why), void *arg);
 /* The stream's events may have changed (its flow was on the ready list). */
 void relay_stream_ready(struct relay *r);
+/* What ended it, before done is called; 0: nothing yet, or both ends in order. NULL is allowed. */
+int relay_why(const struct relay *r);
 /* Closes the socket (with RST where the server would take what it has for all of the stream when it is not); the stream is
  * left alone, and done is not called any more. NULL is allowed. */
 void relay_free(struct relay *r);

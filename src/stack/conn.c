@@ -113,8 +113,10 @@ static void conn_end(adit_conn *c)
 {
     struct stack *s = c->stack;
     struct stream *stream = c->stream;
-    int why = c->why ? c->why : stream->ops->why(stream);
+    int why = c->why ? c->why : relay_why(c->relay);
 
+    if (why == 0)
+        why = stream->ops->why(stream);
     c->is_ended = true;
     conn_release_upstream(c, why == 0);
     if (!c->is_taken && conn_has(c->ops, offsetof(adit_conn_ops, closed)) && c->ops->closed)

@@ -7,6 +7,8 @@
  * So at most one buffer a direction is between the handler and the kernel, and none when the flow is idle: not reading closes
  * the kernel's window, and not being read fills its send buffer. The socket is watched edge-triggered, registered once.
  *
+ * Bulk passes both by, from socket to pipe and back (fill, drain), while nothing is in `rx` or `tx`.
+ *
  * Before the kernel has handed over the socket there is the SYN only (PENDING) or the wait for it (ACCEPTING). A handler that
  * gives up in the latter is rid of it at once; the translator lets the kernel's socket be reset when it comes.
  *
@@ -22,6 +24,7 @@
 #include <linux/sockios.h>
 #include "base/error.h"
 #include "sock/sock.h"
+#include "sock/splice.h"
 
 enum { KERNEL_SMALL_BYTES = 16 * 1024, KERNEL_BULK_BYTES = BUF_PACKET_BYTES };
 #define KERNEL_STARVED_NS 10000000ull
@@ -155,6 +158,14 @@ static struct buf *kernel_buf(struct kernel_stream *k, struct kernel_piece *p)
 
 /* -------------------------------------------------------------------------------------- receiving -- */
 
+/* A read found nothing, or the client's FIN. */
+static void kernel_receive_none(struct kernel_stream *k, bool is_fin)
+{
+    k->readable = false;
+    k->fin_received = is_fin;
+    kernel_end_if_done(k);
+}
+
 static void kernel_receive(struct kernel_stream *k)
 {
     struct buf *b = k->is_starved ? NULL : kernel_buf(k, &k->rx);
@@ -170,9 +181,7 @@ static void kernel_receive(struct kernel_stream *k)
         return;
     }
     if (got <= 0) {
-        k->readable = false;
-        k->fin_received = got == 0;
-        kernel_end_if_done(k);
+        kernel_receive_none(k, got == 0);
         return;
     }
     k->rx.at = 0;
@@ -375,6 +384,58 @@ static void kernel_commit(struct stream *s, size_t len_bytes)
     kernel_flush(k);
 }
 
+/* A splice stops for ever in front of urgent data. */
+static ptrdiff_t kernel_fill(struct stream *s, struct pipe *to)
+{
+    struct kernel_stream *k = kernel_of(s);
+    ssize_t got;
+
+    if (k->rx.bytes > 0)
+        return ADIT_ESTATE;
+    if (k->fin_received)
+        return 0;
+    if (kernel_is_over(k))
+        return kernel_why(s) ? kernel_why(s) : ADIT_ECLOSED;
+    if (!k->readable)
+        return ADIT_EAGAIN;
+    if (k->urgent)
+        return ADIT_ENOTSUP;
+    got = splice_in(to, k->fd);
+    if (got > 0) {
+        k->rx_total += (uint64_t)got;
+        return got;
+    }
+    if (got == 0 || got == -EAGAIN) {
+        kernel_receive_none(k, got == 0);
+        return got == 0 ? 0 : ADIT_EAGAIN;
+    }
+    if (splice_is_unknown((int)-got))
+        return ADIT_ENOTSUP;
+    kernel_fail(k, (int)-got);
+    return kernel_why(s);
+}
+
+static ptrdiff_t kernel_drain(struct stream *s, struct pipe *from)
+{
+    struct kernel_stream *k = kernel_of(s);
+    ssize_t sent;
+
+    if (kernel_is_over(k))
+        return kernel_why(s) ? kernel_why(s) : ADIT_ECLOSED;
+    if (!(kernel_events(s) & STREAM_WRITE))
+        return ADIT_EAGAIN;
+    sent = splice_out(from, k->fd);
+    if (sent < 0 && sent != -EAGAIN) {
+        kernel_fail(k, (int)-sent);
+        return kernel_why(s);
+    }
+    k->writable = from->bytes == 0;
+    if (sent < 0)
+        return ADIT_EAGAIN;
+    k->tx_total += (uint64_t)sent;
+    return sent;
+}
+
 static int kernel_shutdown(struct stream *s)
 {
     struct kernel_stream *k = kernel_of(s);
@@ -513,5 +574,7 @@ static const struct stream_ops kernel_ops = {
     .why = kernel_why,
     .stat = kernel_stat,
     .free = kernel_free,
+    .fill = kernel_fill,
+    .drain = kernel_drain,
     .take_fd = kernel_take_fd,
 };
