@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* listen_linux: listening on a TUN's own address (listen.h).
  *
- * The socket is bound to the interface, so that nobody reaches it from elsewhere; the port is the kernel's choice. Fake peers
- * get a route of their own: a default route may not be there, and strict reverse path filters look for one. What the client
- * sees of congestion control is cubic: over a device on the same host the bandwidth estimates of others are of no use. */
+ * The socket is bound to the interface and hears fake peers only, so that nobody else reaches it; the port is the kernel's
+ * choice. Fake peers get a route of their own: a default route may not be there, and strict reverse path filters look for one.
+ * What the client sees of congestion control is cubic: over a device on the same host the bandwidth estimates of others are of no use. */
 #include "dev/listen.h"
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/bytes.h"
 #include "base/error.h"
 #include "dev/netlink_linux.h"
 #include "wire/fake_peer.h"
@@ -24,6 +26,34 @@ static int listen_fail(adit_error *err, const char *op, const char *text)
     return error_setf(err, error_from_errno(os), os, op,
                       "the stack \"userspace\" needs no listening socket",
                       "the kernel cannot accept flows at %s: %s", text, strerror(os));
+}
+
+/* Lets nobody in but fake peers. Being bound to the interface is not enough: to the kernel, what a process of this host sends to
+ * the interface's own address comes from that interface. What the filter drops gets no answer. Accepted sockets inherit it,
+ * and all that they receive passes. */
+static int listen_filter(int fd, int family)
+{
+    struct sock_filter code[16];
+    struct sock_fprog program = {.filter = code};
+    unsigned words = family == 4 ? 1 : 4, len = 0;
+    uint32_t source = (uint32_t)SKF_NET_OFF + (family == 4 ? 12 : 8);
+    uint8_t ip[16];
+
+    (void)fake_peer_prefix(family, ip);
+    for (unsigned i = 0; i < words; i++) {
+        uint8_t left = (uint8_t)(words - 1 - i);
+
+        code[len++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, source + 4 * i);
+        if (left == 0)
+            code[len++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, ~(uint32_t)(FAKE_PEERS - 1));
+        /* else: over what is left, to the last statement */
+        code[len++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, get_be32(ip + 16 - 4 * (words - i)), 0,
+                                                   (uint8_t)(left == 0 ? 1 : 2 * left + 2));
+    }
+    code[len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
+    code[len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
+    program.len = (unsigned short)len;
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
 }
 
 /* Binds and listens. The socket is closed by the caller. */
@@ -41,6 +71,8 @@ static int listen_at(int fd, const adit_addr *at, const char *ifname, adit_error
     if (at->family == 6)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
     (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
+    if (listen_filter(fd, at->family) < 0)
+        return listen_fail(err, "SO_ATTACH_FILTER", text);
     if (bind(fd, (const struct sockaddr *)&name, (socklen_t)len) < 0)
         return listen_fail(err, "bind", text);
     if (listen(fd, LISTEN_BACKLOG) < 0)

@@ -592,6 +592,44 @@ static enum drop input_up(struct nat *n, const struct ip_header *ip, const struc
     return DROP_NONE;
 }
 
+/* The kernel's answer to nat_probe(): that it is refused takes it back. */
+static bool probe_is_answered(struct nat *n, const struct ip_header *ip, const struct tcp_segment *s)
+{
+    if (s->dst_port != NAT_PROBE_PORT || (s->flags & (TCP_SYN | TCP_ACK)) != (TCP_SYN | TCP_ACK) || s->ack != n->probe_isn + 1)
+        return false;
+    n->probes_answered |= ip->version == 4 ? 1 : 2;
+    return true;
+}
+
+void nat_probe(struct nat *n)
+{
+    if (n->probe_isn == 0)
+        n->net->env.random(n->net->env.ctx, &n->probe_isn, sizeof(n->probe_isn));
+    for (int i = 0; i < 2; i++) {
+        const adit_addr *to = &n->listeners[i];
+        struct tcp_segment syn = {.src_port = NAT_PROBE_PORT, .dst_port = to->port, .seq = n->probe_isn, .flags = TCP_SYN,
+                                  .wnd = UINT16_MAX};
+        struct ip_header ip = {.version = to->family, .proto = IP_PROTO_TCP};
+        struct packet_out out;
+
+        if (to->family == 0 || (n->probes_answered & (1 << i)))
+            continue;
+        (void)fake_peer_prefix(to->family, ip.src);
+        ip.src[15] = 1;
+        memcpy(ip.dst, to->ip, 16);
+        out.payload_bytes = 0;
+        tcp_out_begin(n->net, &out, &ip, &syn);
+        out.gso_bytes = out.slices_count = 0;
+        if (!net_send(n->net, &out))
+            net_drop(n->net, DROP_DEVICE_FULL);
+    }
+}
+
+bool nat_is_answered(const struct nat *n)
+{
+    return (n->listeners[0].family == 0 || (n->probes_answered & 1)) && (n->listeners[1].family == 0 || (n->probes_answered & 2));
+}
+
 /* From the kernel's socket. One that nothing is known of is told so, or it would go on for minutes. */
 static enum drop input_down(struct nat *n, const struct ip_header *ip, const struct packet *p, const struct tcp_segment *s)
 {
@@ -601,7 +639,7 @@ static enum drop input_down(struct nat *n, const struct ip_header *ip, const str
     if (!f) {
         if (!(s->flags & TCP_RST))
             tcp_answer_reset(n->net, ip, s);
-        return DROP_TCP_NO_FLOW;
+        return probe_is_answered(n, ip, s) ? DROP_NONE : DROP_TCP_NO_FLOW;
     }
     note(f, s, NAT_FIN_DOWN);
     f->again_ns = WHEEL_NEVER;
@@ -632,51 +670,67 @@ static enum drop nat_input(void *tcp, const struct ip_header *ip, const struct p
 
 /* ------------------------------------------------------------------------------------- ICMP errors -- */
 
-/* A router's word about what went to the client, said again about what the kernel sent. It comes from the fake peer: that the
- * kernel believes it depends on the sequence number that is quoted (RFC 5927). */
-static enum drop nat_icmp_error(void *tcp, const struct ip_header *quoted_ip, const uint8_t *quoted,
-                                const struct icmp_message *m, uint64_t now_ns)
+/* Says an ICMP error again, from the sender's side of `e` to the other; what it quotes went the opposite way. tcp: the quoted
+ * header. */
+static void pass_error_on(struct net *net, uint8_t version, const struct icmp_message *m, const struct nat_ends *e,
+                          const uint8_t *tcp)
 {
-    struct nat *n = tcp;
-    struct flow_key key = {.client_port = get_be16(quoted + 2), .remote_port = get_be16(quoted), .proto = IP_PROTO_TCP};
     uint8_t quote[IP6_HEADER_BYTES + 8];
-    struct ip_header inner = {.proto = IP_PROTO_TCP, .ttl = 64, .dont_fragment = true}, ip = {.ttl = 64};
+    struct ip_header inner = {.version = version, .proto = IP_PROTO_TCP, .ttl = 64, .dont_fragment = true};
+    struct ip_header ip = {.version = version, .proto = version == 4 ? IP_PROTO_ICMP : IP_PROTO_ICMPV6, .ttl = 64};
     struct icmp_message fresh = *m;
     struct packet_out out;
-    struct flow *flow;
-    struct nat_ends e;
     size_t at;
 
-    n->now_ns = now_ns;
-    memcpy(key.client, quoted_ip->dst, 16);
-    memcpy(key.remote, quoted_ip->src, 16);
-    flow = flow_find(&n->net->flows, &key, flow_hash(&n->net->flows, &key));
-    if (!flow || nat_of_flow(flow)->peer_port == 0 || nat_of_flow(flow)->state == NAT_CLOSED)
-        return DROP_ICMP_ERROR_UNRELATED;
-    e = ends_up(nat_of_flow(flow));
-    inner.version = ip.version = quoted_ip->version;
     inner.payload_bytes = TCP_HEADER_BYTES;
-    memcpy(inner.src, e.dst, 16);
-    memcpy(inner.dst, e.src, 16);
+    memcpy(inner.src, e->dst, 16);
+    memcpy(inner.dst, e->src, 16);
     at = ip_emit(quote, &inner);
-    put_be16(quote + at, e.dst_port);
-    put_be16(quote + at + 2, e.src_port);
-    memcpy(quote + at + 4, quoted + 4, 4);
+    put_be16(quote + at, e->dst_port);
+    put_be16(quote + at + 2, e->src_port);
+    memcpy(quote + at + 4, tcp + 4, 4);
     fresh.data = quote;
     fresh.data_bytes = (uint32_t)at + 8;
-    memcpy(ip.src, e.src, 16);
-    memcpy(ip.dst, e.dst, 16);
-    ip.proto = ip.version == 4 ? IP_PROTO_ICMP : IP_PROTO_ICMPV6;
+    memcpy(ip.src, e->src, 16);
+    memcpy(ip.dst, e->dst, 16);
     ip.payload_bytes = ICMP_HEADER_BYTES + fresh.data_bytes;
-    icmp_emit(net_ip_header(n->net, &out, &ip), &ip, &fresh);
+    icmp_emit(net_ip_header(net, &out, &ip), &ip, &fresh);
     out.headers_bytes = (uint8_t)(out.headers_bytes + ICMP_HEADER_BYTES);
     out.csum_start = out.csum_offset = 0;
     out.gso_bytes = 0;
     out.payload_bytes = fresh.data_bytes;
     out.slices_count = 1;
     out.slices[0] = (adit_iov){.base = quote, .len = fresh.data_bytes};
-    if (!net_send(n->net, &out))
-        net_drop(n->net, DROP_DEVICE_FULL);
+    if (!net_send(net, &out))
+        net_drop(net, DROP_DEVICE_FULL);
+}
+
+/* A router's word about what went to the client is said again about what the kernel sent, and the kernel's word about what a fake
+ * peer sent (a firewall that rejects, a smaller MTU) about what the client sent. It comes from the far end: that it is
+ * believed depends on the sequence number that is quoted (RFC 5927). */
+static enum drop nat_icmp_error(void *tcp, const struct ip_header *quoted_ip, const uint8_t *quoted,
+                                const struct icmp_message *m, uint64_t now_ns)
+{
+    struct nat *n = tcp;
+    struct flow_key key = {.client_port = get_be16(quoted + 2), .remote_port = get_be16(quoted), .proto = IP_PROTO_TCP};
+    bool is_about_peer = ip_is_fake_peer(quoted_ip->src);
+    const struct nat_flow *f;
+    struct nat_ends e;
+
+    n->now_ns = now_ns;
+    memcpy(key.client, quoted_ip->dst, 16);
+    memcpy(key.remote, quoted_ip->src, 16);
+    if (is_about_peer) {
+        f = nat_find_pair(n, quoted_ip->src, get_be16(quoted));
+    } else {
+        struct flow *flow = flow_find(&n->net->flows, &key, flow_hash(&n->net->flows, &key));
+
+        f = flow ? nat_of_flow(flow) : NULL;
+    }
+    if (!f || f->peer_port == 0)
+        return DROP_ICMP_ERROR_UNRELATED;
+    e = is_about_peer ? ends_down(f) : ends_up(f);
+    pass_error_on(n->net, quoted_ip->version, m, &e, quoted);
     return DROP_NONE;
 }
 

@@ -27,7 +27,7 @@
 #include "net/net.h"
 #include "wire/tcp.h"
 
-enum { NAT_PEER_PORT_FIRST = 1024 };
+enum { NAT_PEER_PORT_FIRST = 1024, NAT_PROBE_PORT = 1 /* of no flow */ };
 
 enum nat_state {
     NAT_CLOSED, /* out of the tables; waits for nat_release() */
@@ -72,6 +72,8 @@ struct nat {
     adit_addr listeners[2];     /* for IPv4 and IPv6; family 0: none */
     uint64_t now_ns;            /* of the call that is being served */
     uint32_t half_open, flows;
+    uint32_t probe_isn;
+    uint8_t probes_answered;    /* 1: IPv4, 2: IPv6 */
     uint32_t next_pair;         /* port << 8 | peer, from 0 on; see nat_take_pair() */
 };
 
@@ -85,6 +87,10 @@ struct nat_flow *nat_of_flow(struct flow *f);
 bool nat_serves(const struct nat *n, uint8_t ip_version);
 /* A SYN that somebody else has checked and asked about, with the decision: net_kernel.take of net/net.h. */
 enum drop nat_take(struct nat *n, const struct ip_header *ip, const struct packet *p, const adit_decision *d, uint64_t id);
+/* Sends a SYN of a fake peer to each listener that has not answered one yet; the answer is refused. What nat_is_answered() says
+ * later tells whether the kernel gets, and its answers reach us: firewalls may drop either. */
+void nat_probe(struct nat *n);
+bool nat_is_answered(const struct nat *n);
 /* Ends an entry that only waits for stray packets. False: it is none of these. */
 bool nat_forget_done(struct nat_flow *f);
 

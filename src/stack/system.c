@@ -8,17 +8,20 @@
  * for nothing is reset at once. What the kernel accepts while descriptors are short stays in its backlog: the listener is left
  * alone for a moment, lest the loop spin, and then looked at again.
  *
- * The listening sockets are the worker's: they live in the device's network namespace and may have been made by another process. */
+ * The listening sockets are the worker's: they live in the device's network namespace and may have been made by another
+ * process. A probe tells early whether the kernel answers there at all. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include "base/error.h"
 #include "net/nat.h"
 #include "sock/sock.h"
 #include "stack/kernel_stream.h"
 #include "stack/stack.h"
 
-enum { SYSTEM_ACCEPTS = 64 }; /* of one listener in one call */
+enum { SYSTEM_ACCEPTS = 64 /* of one listener in one call */, SYSTEM_PROBES = 4 };
 #define SYSTEM_PAUSE_NS 100000000ull
+#define SYSTEM_PROBE_NS 100000000ull /* between two SYNs of the probe */
 
 struct system;
 
@@ -32,7 +35,9 @@ struct system {
     struct nat nat;
     struct system_listener listeners[STACK_KERNEL_LISTENERS_MAX];
     size_t listeners_count; /* watched */
-    struct loop_timer pause;
+    struct loop_timer pause, probe;
+    int probes;     /* sent */
+    bool has_taken; /* a flow: no probe need show that it works */
     struct log_limit log_limit;
 };
 
@@ -72,6 +77,7 @@ static void system_take(struct system *y, int fd, const struct sockaddr_storage 
         sock_abort(fd);
         return;
     }
+    y->has_taken = true;
     kernel_stream_attach(kernel_stream_of(y->stack->config.loop, &f->flow), fd);
 }
 
@@ -115,6 +121,38 @@ static void system_accept(struct watch *w, unsigned events)
     }
 }
 
+/* -------------------------------------------------------------------------------------- the probe -- */
+
+/* A firewall that drops what comes out of the device makes every flow time out, and nobody would know why. */
+static void system_complain(const struct system *y)
+{
+    const struct stack_config *c = &y->stack->config;
+    adit_error e = {0};
+
+    error_set(&e, ADIT_ETIMEDOUT, 0, "stack",
+              "the kernel does not answer flows out of the device: a firewall of this host may drop them",
+              "accept what comes in through the device from 198.19.255.0/24 and fd61:6469:7470:6565:7200::/120; the stack "
+              "\"userspace\" needs no such rule");
+    log_write(c->net->log, ADIT_LOG_WARN, "system", 0, e.msg, "hint", e.hint, NULL);
+    if (c->notice)
+        c->notice(c->notice_ctx, &e);
+}
+
+/* The start does not wait for it, and flows go on as if it were well: it may be a slow machine. */
+static void system_probe(struct loop_timer *t)
+{
+    struct system *y = LIST_ENTRY(t, struct system, probe);
+
+    if (y->has_taken || nat_is_answered(&y->nat))
+        return;
+    if (y->probes++ == SYSTEM_PROBES) {
+        system_complain(y);
+        return;
+    }
+    nat_probe(&y->nat);
+    loop_timer_set(y->stack->config.loop, t, loop_now_ns(y->stack->config.loop) + SYSTEM_PROBE_NS);
+}
+
 /* ------------------------------------------------------------------------------- making and undoing -- */
 
 static int listener_addr(int fd, adit_addr *out)
@@ -132,6 +170,7 @@ static void system_unwatch(struct system *y)
     while (y->listeners_count > 0)
         watch_remove(&y->listeners[--y->listeners_count].watch);
     loop_timer_stop(y->stack->config.loop, &y->pause);
+    loop_timer_stop(y->stack->config.loop, &y->probe);
 }
 
 static int system_listen(struct system *y)
@@ -160,6 +199,7 @@ static int system_init(struct system *y, struct stack *s)
 
     *y = (struct system){.stack = s, .log_limit = {.burst = 5}};
     loop_timer_init(&y->pause, system_resume);
+    loop_timer_init(&y->probe, system_probe);
     for (size_t i = 0; i < c->listeners_count; i++) {
         err = listener_addr(c->listeners[i], &addrs[i]);
         if (err)
@@ -172,8 +212,10 @@ static int system_init(struct system *y, struct stack *s)
     if (err) {
         system_unwatch(y);
         nat_deinit(&y->nat);
+        return err;
     }
-    return err;
+    loop_timer_set(c->loop, &y->probe, loop_now_ns(c->loop));
+    return 0;
 }
 
 static int system_start(struct stack *s)

@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -32,7 +33,7 @@ static void on_notice(void *ctx, const adit_error *e)
     notices++;
 }
 
-static void world_open(struct world *w, const char *addr)
+static void world_make(struct world *w, const char *addr, const char *stack)
 {
     adit_options o;
     adit_error err;
@@ -43,12 +44,24 @@ static void world_open(struct world *w, const char *addr)
     o.addrs = &addr;
     o.addrs_count = 1;
     o.default_route = 1;
-    o.stack = "";
+    o.stack = stack;
     o.notice = on_notice;
     assert_int_equal(adit_proxy_new(&w->proxy, "hello", &err), 0);
     assert_int_equal(adit_proxy_kernel_for(w->proxy, "80", &err), 0);
     assert_int_equal(adit_new(&w->a, &o, adit_proxy_handler(w->proxy), adit_proxy_ctx(w->proxy), &err), 0);
+}
+
+static void world_start(struct world *w)
+{
+    adit_error err;
+
     assert_int_equal(adit_start(w->a, &err), 0);
+}
+
+static void world_open(struct world *w, const char *addr)
+{
+    world_make(w, addr, "");
+    world_start(w);
 }
 
 static void world_close(struct world *w)
@@ -105,6 +118,21 @@ static bool has_listener(void)
     return file_has("/proc/thread-self/net/tcp", " 00000000:0000 0A ");
 }
 
+/* The port of the socket in LISTEN. */
+static uint16_t listener_port(void)
+{
+    unsigned port = 0, state = 0;
+    char line[512];
+    FILE *f = fopen("/proc/thread-self/net/tcp", "r");
+
+    assert_non_null(f);
+    while (state != 10 && fgets(line, sizeof(line), f))
+        (void)!sscanf(line, "%*d: %*8x:%x %*8x:%*x %x", &port, &state);
+    fclose(f);
+    assert_int_equal(state, 10);
+    return (uint16_t)port;
+}
+
 static void status_has(struct world *w, const char *line)
 {
     char text[2048];
@@ -154,11 +182,64 @@ static void where_the_kernel_cannot_accept_flows_stay_in_userspace_and_the_statu
     world_close(&w);
 }
 
+/* A process of the same network, which does not come through the device. */
+static void nobody_else_reaches_the_listener(void **state)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET};
+    struct timeval limit = {.tv_usec = 300000};
+    struct world w;
+    int fd;
+
+    (void)state;
+    world_open(&w, "10.66.0.1/30");
+    page_is_from(80, "system-nat");
+    assert_int_equal(system("ip link set lo up"), 0);
+    fd = socket(AF_INET, SOCK_STREAM, 0);
+    inet_pton(AF_INET, "10.66.0.1", &to.sin_addr);
+    to.sin_port = htons(listener_port());
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), -1);
+    close(fd);
+    page_is_from(80, "system-nat");
+    assert_int_equal(notices, 0);
+    world_close(&w);
+}
+
+/* The kernel drops what comes from fake peers, as a firewall would. */
+static void a_kernel_that_does_not_answer_is_told_soon_after_the_start(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_make(&w, "10.66.0.1/30", "system");
+    assert_int_equal(system("ip route replace blackhole 198.19.255.0/24 && echo 1 >/proc/sys/net/ipv4/conf/adit0/rp_filter"), 0);
+    world_start(&w);
+    for (int i = 0; i < 200 && notices == 0; i++)
+        usleep(10000);
+    assert_int_equal(notices, 1);
+    world_close(&w);
+}
+
+static void a_kernel_that_answers_is_no_news(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_make(&w, "10.66.0.1/30", "system");
+    world_start(&w);
+    usleep(800000);
+    assert_int_equal(notices, 0);
+    world_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_kernels_half_begins_with_the_first_flow_that_asks_for_it),
         cmocka_unit_test(where_the_kernel_cannot_accept_flows_stay_in_userspace_and_the_status_says_why),
+        cmocka_unit_test(nobody_else_reaches_the_listener),
+        cmocka_unit_test(a_kernel_that_does_not_answer_is_told_soon_after_the_start),
+        cmocka_unit_test(a_kernel_that_answers_is_no_news),
     };
 
     if (geteuid() != 0) {

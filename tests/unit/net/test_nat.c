@@ -640,6 +640,64 @@ static void an_icmp_error_of_a_router_reaches_the_kernels_socket(void **state)
     nat_down(&n);
 }
 
+static void an_icmp_error_of_the_kernel_reaches_the_client(void **state)
+{
+    static uint8_t packet[RIG_PACKET_BYTES], quote[RIG_PACKET_BYTES];
+    struct tcp_segment sent = {.flags = TCP_ACK, .seq = 901};
+    struct icmp_message m = {.kind = ICMP_UNREACH_ADMIN, .data = quote}, got;
+    struct ip_header inner;
+    struct nat_rig n;
+    char peer[ADIT_ADDR_TEXT];
+    adit_addr client = addr(CLIENT), remote = addr(REMOTE);
+
+    (void)state;
+    nat_up(&n, 16);
+    (void)opened(&n, CLIENT, REMOTE, peer);
+    m.data_bytes = make_segment(quote, peer, LISTENER, &sent);
+    assert_int_equal(rig_input(&n.r, packet, make_icmp(packet, LISTENER, peer, &m)), DROP_NONE);
+    got = rig_out_icmp(&n.r);
+    assert_int_equal(got.kind, ICMP_UNREACH_ADMIN);
+    assert_int_equal(ip_parse_quoted(&inner, got.data, got.data_bytes), DROP_NONE);
+    assert_memory_equal(inner.src, client.ip, 16);
+    assert_memory_equal(inner.dst, remote.ip, 16);
+    assert_int_equal(get_be16(got.data + inner.header_bytes), client.port);
+    assert_int_equal(get_be16(got.data + inner.header_bytes + 2), remote.port);
+    assert_int_equal(get_be32(got.data + inner.header_bytes + 4), 901);
+    m.data_bytes = make_segment(quote, "198.19.255.9:9", LISTENER, &sent);
+    assert_int_equal(rig_input(&n.r, packet, make_icmp(packet, LISTENER, peer, &m)), DROP_ICMP_ERROR_UNRELATED);
+    nat_down(&n);
+}
+
+/* Each listener gets a SYN; an answer is taken back by RST, and only the right one counts. */
+static void a_probe_is_answered_by_the_listener_or_not(void **state)
+{
+    static const char *const peers[] = {"198.19.255.1:1", "[fd61:6469:7470:6565:7200::1]:1"};
+    static const char *const listeners[] = {LISTENER, LISTENER6};
+    struct nat_rig n;
+    uint32_t isn;
+
+    (void)state;
+    nat_up(&n, 16);
+    nat_probe(&n.nat);
+    isn = out_segment(&n, peers[0], listeners[0]).seq;
+    assert_int_equal(out_segment(&n, peers[1], listeners[1]).flags, TCP_SYN);
+    assert_false(nat_is_answered(&n.nat));
+    for (int i = 0; i < 2; i++) {
+        struct tcp_segment answer = {.flags = TCP_SYN | TCP_ACK, .seq = 5, .ack = isn, .wnd = 1000};
+
+        assert_int_equal(send_segment(&n, listeners[i], peers[i], &answer), DROP_TCP_NO_FLOW);
+        (void)out_segment(&n, peers[i], listeners[i]);
+        assert_false(nat_is_answered(&n.nat));
+        answer.ack = isn + 1;
+        assert_int_equal(send_segment(&n, listeners[i], peers[i], &answer), DROP_NONE);
+        assert_int_equal(out_segment(&n, peers[i], listeners[i]).flags, TCP_RST);
+    }
+    assert_true(nat_is_answered(&n.nat));
+    nat_probe(&n.nat);
+    rig_silent(&n.r);
+    nat_down(&n);
+}
+
 static void a_listener_among_the_fake_peers_is_refused(void **state)
 {
     struct nat_rig n;
@@ -675,6 +733,8 @@ int main(void)
         cmocka_unit_test(a_full_table_forgets_what_is_over_and_refuses_when_nothing_is),
         cmocka_unit_test(a_pair_that_lives_is_never_given_again),
         cmocka_unit_test(an_icmp_error_of_a_router_reaches_the_kernels_socket),
+        cmocka_unit_test(an_icmp_error_of_the_kernel_reaches_the_client),
+        cmocka_unit_test(a_probe_is_answered_by_the_listener_or_not),
         cmocka_unit_test(a_listener_among_the_fake_peers_is_refused),
     };
 
