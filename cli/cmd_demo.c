@@ -49,18 +49,6 @@ struct demo_play {
     int results; /* writing end */
 };
 
-static bool stack_is_built(const char *name)
-{
-    size_t len = strlen(name);
-    const char *words = adit_features();
-    for (const char *at = words; (at = strstr(at, name)); at += len) {
-        bool begins = at == words || at[-1] == ' ';
-        if (begins && (at[len] == ' ' || at[len] == '\0'))
-            return true;
-    }
-    return false;
-}
-
 static size_t scene_steps(const struct demo_scene *scene)
 {
     size_t n = 0;
@@ -162,7 +150,7 @@ static int demo_run(const struct command *self, int argc, char **argv)
     unsigned played = 0, failed = 0;
     puts("adit demo: in namespaces of its own; this machine's network is not touched");
     for (size_t i = 0; i < sizeof(stacks) / sizeof(stacks[0]); i++) {
-        if (!stack_is_built(stacks[i]))
+        if (!tunnel_has_stack(stacks[i]))
             continue;
         printf("\nstack %s\n", stacks[i]);
         fflush(stdout);

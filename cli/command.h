@@ -14,7 +14,7 @@ struct command {
     int (*run)(const struct command *self, int argc, char **argv);
 };
 
-extern const struct command command_exec, command_demo, command_version;
+extern const struct command command_exec, command_demo, command_bench, command_version;
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_NOT_STARTED = 125 };
 

@@ -21,6 +21,7 @@ static const struct command command_help_verb = {
 static const struct command *const commands[] = {
     &command_exec,
     &command_demo,
+    &command_bench,
     &command_version,
     &command_help_verb,
 };

@@ -112,6 +112,18 @@ static void descriptors_raise(void)
     setrlimit(RLIMIT_NOFILE, &files);
 }
 
+bool tunnel_has_stack(const char *name)
+{
+    size_t len = strlen(name);
+    const char *words = adit_features();
+    for (const char *at = words; (at = strstr(at, name)); at += len) {
+        bool begins = at == words || at[-1] == ' ';
+        if (begins && (at[len] == ' ' || at[len] == '\0'))
+            return true;
+    }
+    return false;
+}
+
 bool tunnel_listens(const struct tunnel_options *o)
 {
     if (*o->stack)

@@ -32,6 +32,8 @@ struct tunnel {
 /* Checks what a person may have got wrong (URL, path), before anything else is made. -1: see why. In every case
  * tunnel_deinit() may be called. */
 int tunnel_init(struct tunnel *t, const struct tunnel_options *o, struct complaint *why);
+/* Whether it is in this build. */
+bool tunnel_has_stack(const char *name);
 /* Whether that stack needs a device with listeners. */
 bool tunnel_listens(const struct tunnel_options *o);
 /* Runs it on this TUN, whose descriptors are the tunnel's from here on. */
