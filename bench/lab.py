@@ -256,7 +256,7 @@ VARIANTS = {
     "adit-65535": ("65535", ["--stack", "userspace"]),
     "adit-system-nat": ("1500", ["--stack", "system", "--engine", "nat"]),
     "adit-system-bpf": ("1500", ["--stack", "system", "--engine", "bpf"]),
-    "adit-mixed": ("1500", ["--stack", "mixed"]),
+    "adit-mixed": ("1500", ["--stack", "mixed", "--kernel-for", "all"]),
     "adit-workers-2": ("1500", ["--stack", "userspace", "--workers", "2"]),
     "adit-plain-1500": ("1500", ["--stack", "userspace", "--no-offload"]),
     "adit-plain-9000": ("9000", ["--stack", "userspace", "--no-offload"]),

@@ -133,7 +133,8 @@ static int column_stack(struct column *c, const struct bench_args *args, uint16_
     struct tunnel tunnel = {0};
     struct sandbox sandbox = {.pid = -1, .control = -1, .device = {.fd = -1}};
     struct tunnel_options outside = {
-        .via = "direct", .stack = c->name, .mtu_bytes = args->mtu_bytes, .aliases = &alias, .aliases_count = 1};
+        .via = "direct", .stack = c->name, .mtu_bytes = args->mtu_bytes, .aliases = &alias, .aliases_count = 1,
+        .kernel_for = strcmp(c->name, "mixed") ? NULL : "all"};
     struct play play = {.order = {.seconds = args->seconds, .to = {.sin_family = AF_INET}}};
     struct sandbox_options inside = {
         .mtu_bytes = args->mtu_bytes, .listens = tunnel_listens(&outside), .run = play_run, .ctx = &play, .signals = signals};
