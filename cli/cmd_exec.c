@@ -28,7 +28,7 @@
 #include <unistd.h>
 
 struct exec_args {
-    const char *via, *stack, *kernel_for, *pcap, *fault, *dns;
+    const char *via, *stack, *engine, *kernel_for, *pcap, *fault, *dns;
     uint32_t mtu_bytes, flows_max; /* flows_max 0: the library's */
     int no_offload, summary, verbose;
 };
@@ -43,6 +43,8 @@ static const struct option exec_options[] = {
                 "direct (default), socks5://HOST:PORT, hello, echo, discard, block"),
     EXEC_OPTION(0, "stack", OPTION_TEXT, "STACK", stack,
                 "who terminates TCP: userspace, system (the kernel), mixed; default: auto"),
+    EXEC_OPTION(0, "engine", OPTION_TEXT, "ENGINE", engine,
+                "of system and mixed: bpf, nat; default: bpf where it can be had"),
     EXEC_OPTION(0, "kernel-for", OPTION_TEXT, "PORTS", kernel_for,
                 "with mixed or auto: 80,443,8000-8080 or all end in the kernel"),
     {"mtu", 0, OPTION_NUMBER, "BYTES", "of the device inside; default 1500",
@@ -169,6 +171,7 @@ static int exec_command(const struct exec_args *args, char **argv, const sigset_
     struct complaint why = {0};
     struct tunnel_options outside = {.via = args->via,
                                      .stack = args->stack,
+                                     .engine = args->engine,
                                      .kernel_for = args->kernel_for,
                                      .fault = args->fault,
                                      .pcap = args->pcap,
@@ -179,6 +182,7 @@ static int exec_command(const struct exec_args *args, char **argv, const sigset_
     struct sandbox_options inside = {.mtu_bytes = args->mtu_bytes,
                                      .no_offload = args->no_offload,
                                      .listens = tunnel_listens(&outside),
+                                     .engine = tunnel_engine(&outside),
                                      .resolv_conf = dns.resolv_conf,
                                      .run = command_execute,
                                      .ctx = argv,

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include "complaint.h"
 
-enum { DEVICE_LISTENERS_MAX = 2 };
+enum { DEVICE_LISTENERS_MAX = 2, DEVICE_SHORTCUT_MAX = 3 };
 
 struct sandbox_options;
 
@@ -15,6 +15,9 @@ struct device {
     int vnet_hdr;
     int listeners[DEVICE_LISTENERS_MAX]; /* where the kernel accepts flows, for the stack "system" */
     size_t listeners_count;
+    int shortcut[DEVICE_SHORTCUT_MAX]; /* for its engine "bpf" */
+    size_t shortcut_count;
+    char shortcut_refused[64];         /* why there is none */
 };
 
 /* What /dev/net/tun looks like from outside: in a user namespace its owner would be told as "nobody". */

@@ -8,6 +8,7 @@
 #include "adit/adit.h"
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -65,10 +66,14 @@ int device_make(struct device *d, const struct device_node *node, const struct s
     o.default_route = 1;
     if (adit_device_open(&o, &d->fd, &d->vnet_hdr, name, &e) < 0)
         return complain(why, node, &e);
+    o.engine = inside->engine;
     if (inside->listens && adit_device_listen(&o, name, d->listeners, &d->listeners_count, &e) < 0) {
         device_close(d);
         return complaint_from_error(why, &e);
     }
+    if (inside->listens && (!inside->engine || strcmp(inside->engine, "nat") != 0) &&
+        adit_device_shortcut(&o, name, d->shortcut, &d->shortcut_count, &e) < 0)
+        snprintf(d->shortcut_refused, sizeof(d->shortcut_refused), "%.63s", e.msg);
     return 0;
 }
 
@@ -78,5 +83,7 @@ void device_close(struct device *d)
         close(d->fd);
     while (d->listeners_count > 0)
         close(d->listeners[--d->listeners_count]);
+    while (d->shortcut_count > 0)
+        close(d->shortcut[--d->shortcut_count]);
     d->fd = -1;
 }

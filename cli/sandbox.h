@@ -18,6 +18,7 @@ struct
     uint32_t mtu_bytes;
     int no_offload;          /* of the device: packets of its MTU, one at a time */
     bool listens;            /* the device gets listeners */
+    const char *engine;      /* and what this engine needs; NULL: the best one */
     const char *resolv_conf; /* the text of the private one; NULL: the host's stays in sight */
     int (*run)(void *ctx); /* in the child, at the word "go"; what it returns is the exit status */
     void *ctx;

@@ -29,13 +29,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The child's one message. The device's descriptors come with it when ok: the TUN's, then those of the listeners. */
+/* The child's one message. The device's descriptors come with it when ok: the TUN's, those of the listeners, and those of the
+ * engine. */
 struct sandbox_ready {
-    int ok, vnet_hdr, fds_count;
+    int ok;
+    struct device device; /* the numbers of its descriptors are the child's */
     struct complaint why;
 };
 
-enum { FDS_MAX = 1 + DEVICE_LISTENERS_MAX };
+enum { FDS_MAX = 1 + DEVICE_LISTENERS_MAX + DEVICE_SHORTCUT_MAX };
 
 union control_space { /* ancillary data for the descriptors, aligned */
     struct cmsghdr header;
@@ -55,10 +57,24 @@ static int child_setup(const struct sandbox_options *o, struct device *d, struct
     return privilege_drop(why);
 }
 
-static void ready_send(int control, struct sandbox_ready *ready, const struct device *device)
+/* All descriptors in one row, in the order in which they travel. Returns how many. */
+static size_t device_row(struct device *d, int *row[FDS_MAX])
 {
-    int fds[FDS_MAX] = {device->fd};
-    size_t fds_bytes = (1 + device->listeners_count) * sizeof(int);
+    size_t n = 0;
+    row[n++] = &d->fd;
+    for (size_t i = 0; i < d->listeners_count; i++)
+        row[n++] = &d->listeners[i];
+    for (size_t i = 0; i < d->shortcut_count; i++)
+        row[n++] = &d->shortcut[i];
+    return n;
+}
+
+static void ready_send(int control, struct sandbox_ready *ready)
+{
+    int *row[FDS_MAX];
+    int fds[FDS_MAX];
+    size_t count = device_row(&ready->device, row);
+    size_t fds_bytes = count * sizeof(int);
     union control_space space = {0};
     struct iovec iov = {.iov_base = ready, .iov_len = sizeof(*ready)};
     struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -69,7 +85,8 @@ static void ready_send(int control, struct sandbox_ready *ready, const struct de
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
         c->cmsg_len = CMSG_LEN(fds_bytes);
-        memcpy(fds + 1, device->listeners, device->listeners_count * sizeof(int));
+        for (size_t i = 0; i < count; i++)
+            fds[i] = *row[i];
         memcpy(CMSG_DATA(c), fds, fds_bytes);
     }
     sendmsg(control, &m, MSG_NOSIGNAL);
@@ -77,14 +94,11 @@ static void ready_send(int control, struct sandbox_ready *ready, const struct de
 
 static void child_main(int control, const struct sandbox_options *o)
 {
-    struct device d = {.fd = -1};
-    struct sandbox_ready ready = {0};
+    struct sandbox_ready ready = {.device = {.fd = -1}};
     sigprocmask(SIG_SETMASK, o->signals, NULL);
-    ready.ok = child_setup(o, &d, &ready.why) == 0;
-    ready.vnet_hdr = d.vnet_hdr;
-    ready.fds_count = 1 + (int)d.listeners_count;
-    ready_send(control, &ready, &d);
-    device_close(&d);
+    ready.ok = child_setup(o, &ready.device, &ready.why) == 0;
+    ready_send(control, &ready);
+    device_close(&ready.device);
     char go;
     if (!ready.ok || read(control, &go, 1) != 1)
         _exit(STATUS_NOT_STARTED);
@@ -96,6 +110,7 @@ static void child_main(int control, const struct sandbox_options *o)
 
 static int ready_receive(int control, struct sandbox_ready *ready, struct device *device)
 {
+    int *row[FDS_MAX];
     int fds[FDS_MAX];
     union control_space space = {0};
     struct iovec iov = {.iov_base = ready, .iov_len = sizeof(*ready)};
@@ -111,11 +126,11 @@ static int ready_receive(int control, struct sandbox_ready *ready, struct device
     struct cmsghdr *c = CMSG_FIRSTHDR(&m);
     if (!c || c->cmsg_type != SCM_RIGHTS)
         return 0;
-    memcpy(fds, CMSG_DATA(c), (size_t)ready->fds_count * sizeof(int));
-    device->fd = fds[0];
-    device->vnet_hdr = ready->vnet_hdr;
-    device->listeners_count = (size_t)ready->fds_count - 1;
-    memcpy(device->listeners, fds + 1, device->listeners_count * sizeof(int));
+    *device = ready->device;
+    size_t count = device_row(device, row);
+    memcpy(fds, CMSG_DATA(c), count * sizeof(int));
+    for (size_t i = 0; i < count; i++)
+        *row[i] = fds[i];
     return 0;
 }
 

@@ -61,5 +61,8 @@ void summary_print(FILE *to, const adit_stats *s, double seconds, double cpu_sec
             " icmp), %s in, %s out, %.1f s, %.2f s of CPU\n",
             s->tcp_total + s->udp_total + s->icmp_total, s->tcp_total, s->udp_total, s->icmp_total,
             summary_bytes(s->tx_bytes, in), summary_bytes(s->rx_bytes, out), seconds, cpu_seconds);
+    if (s->shortcut_packets > 0)
+        fprintf(to, "adit: %s in %" PRIu64 " packets turned round in the kernel\n",
+                summary_bytes(s->shortcut_bytes, in), s->shortcut_packets);
     drops_print(to, s);
 }

@@ -93,6 +93,10 @@ static void options_fill(struct tunnel *t, const struct device *device, adit_opt
         o->tcp_per_client_max = from->flows_max;
     }
     o->fault = from->fault;
+    o->shortcut = device->shortcut;
+    o->shortcut_count = device->shortcut_count;
+    o->shortcut_refused = device->shortcut_refused;
+    o->engine = from->engine;
     o->stack = from->stack;
     o->aliases = from->aliases;
     o->aliases_count = from->aliases_count;
@@ -129,6 +133,11 @@ bool tunnel_listens(const struct tunnel_options *o)
     if (*o->stack)
         return strcmp(o->stack, "system") == 0 || strcmp(o->stack, "mixed") == 0;
     return o->kernel_for || !strstr(adit_features(), " userspace");
+}
+
+const char *tunnel_engine(const struct tunnel_options *o)
+{
+    return !o->engine && (o->pcap || o->fault) ? "nat" : o->engine;
 }
 
 int tunnel_start(struct tunnel *t, const struct device *device, struct complaint *why)

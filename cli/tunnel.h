@@ -12,6 +12,7 @@
 struct tunnel_options { /* borrowed as long as the tunnel lives */
     const char *via;    /* URL of the handler */
     const char *stack;  /* "": auto */
+    const char *engine; /* how the kernel gets its flows; NULL: the best */
     const char *kernel_for; /* ports whose flows the kernel terminates, where the stack is mixed; NULL: none */
     const char *fault;  /* NULL: none */
     const char *pcap;   /* path; NULL: none */
@@ -36,6 +37,8 @@ int tunnel_init(struct tunnel *t, const struct tunnel_options *o, struct complai
 bool tunnel_has_stack(const char *name);
 /* Whether that stack needs a device with listeners. */
 bool tunnel_listens(const struct tunnel_options *o);
+/* The engine for which the device is to be made: with a capture or faults it is "nat", unless another one is asked for. */
+const char *tunnel_engine(const struct tunnel_options *o);
 /* Runs it on this TUN, whose descriptors are the tunnel's from here on. */
 int tunnel_start(struct tunnel *t, const struct device *device, struct complaint *why);
 /* Lets what the command left in the kernel's buffers leave, for a bounded time; *s is the last word of the counters. */

@@ -85,6 +85,10 @@ static void close_taken(const adit_options *o)
         sock_close(o->fds[i]);
     for (size_t i = 0; o->listeners && i < o->listeners_count; i++)
         sock_close(o->listeners[i]);
+    if (o->size < offsetof(adit_options, shortcut_count) + sizeof(o->shortcut_count))
+        return;
+    for (size_t i = 0; o->shortcut && i < o->shortcut_count; i++)
+        sock_close(o->shortcut[i]);
 }
 
 int adit_new(adit **out, const adit_options *o, const adit_handler *h, void *ctx, adit_error *err)
@@ -224,6 +228,19 @@ int adit_device_listen(const adit_options *o, const char *name, adit_socket list
         *err = (adit_error){0};
     e = options_take(&all, o, err);
     return e ? e : listen_open(&all, name, listeners, count, err);
+}
+
+int adit_device_shortcut(const adit_options *o, const char *name, adit_socket shortcut[ADIT_SHORTCUT_FDS_MAX],
+                         size_t *count, adit_error *err)
+{
+    adit_options all;
+    int e;
+
+    *count = 0;
+    if (err)
+        *err = (adit_error){0};
+    e = options_take(&all, o, err);
+    return e ? e : shortcut_open(&all, name, shortcut, count, err);
 }
 
 void adit_log(adit *a, int level, const char *module, uint64_t flow, const char *msg)

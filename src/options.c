@@ -96,6 +96,8 @@ static void options_fill(adit_options *o)
     set_default(&o->dial_ms, DIAL_MS);
     if (!o->stack)
         o->stack = "";
+    if (!o->engine)
+        o->engine = "";
     if (o->log_level == 0)
         o->log_level = ADIT_LOG_INFO;
     if (o->workers == 0)
@@ -156,6 +158,8 @@ static int check_device(const adit_options *o, adit_error *err)
         return error_set(err, ADIT_ENOTSUP, 0, "options", "fds_count: this version runs one queue", "give it one descriptor");
     if (o->listeners_count > 2 || (o->listeners_count > 0 && !o->listeners))
         return bad(err, "listeners", "one socket for each family", "pass on what adit_device_listen() gave");
+    if (o->shortcut_count > ADIT_SHORTCUT_FDS_MAX || (o->shortcut_count > 0 && !o->shortcut))
+        return bad(err, "shortcut", "three descriptors at most", "pass on what adit_device_shortcut() gave");
     if (o->fd_vnet_hdr && o->fd_family_prefix)
         return bad(err, "fd_vnet_hdr, fd_family_prefix", "a packet has one or the other in front", "set one of them");
     if (o->netns && o->netns_fd != ADIT_NO_SOCKET)
@@ -163,6 +167,17 @@ static int check_device(const adit_options *o, adit_error *err)
     if (o->addrs_count > 0 && !o->addrs)
         return bad(err, "addrs", "addrs_count without addrs", "set both");
     return 0;
+}
+
+static int check_engine(const adit_options *o, adit_error *err)
+{
+    static const char *const engines[] = {"", "bpf", "bpf-clsact", "nat"};
+
+    for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++) {
+        if (!strcmp(o->engine, engines[i]))
+            return 0;
+    }
+    return bad(err, "engine", "no such engine", "\"\" takes the best that there is; or bpf, nat");
 }
 
 static int check_aliases(const adit_options *o, adit_error *err)
@@ -210,6 +225,8 @@ static int check_all(const adit_options *o, adit_error *err)
 {
     int e = check_device(o, err);
 
+    if (e == 0)
+        e = check_engine(o, err);
     if (e == 0)
         e = check_aliases(o, err);
     if (e == 0)

@@ -54,6 +54,12 @@ static void stats_collect(const struct worker *w, adit_stats *s)
         .device_reads = w->device->reads,
         .device_writes = w->device->writes,
     };
+    if (w->shortcut_count > 0) {
+        struct shortcut_count turned = shortcut_counted(w->shortcut[SHORTCUT_COUNTS]);
+
+        s->shortcut_packets = turned.packets;
+        s->shortcut_bytes = turned.bytes;
+    }
     for (int i = 0; i < DROP_COUNT; i++)
         s->drops[i] = n->drops[i] + w->device->drops[i];
 }

@@ -348,6 +348,58 @@ static int worker_init_listeners(struct worker *w, const struct stack_ops *ops, 
     return ops->listeners == STACK_LISTENERS_FIRST ? worker_listen(w, sockets, &count, err) : 0;
 }
 
+/* Beside a device of ours, or from whoever opened the one that was given. */
+static void worker_open_shortcut(struct worker *w, adit_error *err)
+{
+    const adit_options *o = w->options;
+
+    if (o->kind == ADIT_DEV_CREATE)
+        (void)tun_shortcut(o, w->device->ifname, w->shortcut, &w->shortcut_count, err);
+    for (size_t i = 0; o->kind == ADIT_DEV_FD && i < o->shortcut_count; i++) {
+        int fd = fcntl(o->shortcut[i], F_DUPFD_CLOEXEC, 0);
+
+        if (fd < 0)
+            break;
+        w->shortcut[w->shortcut_count++] = fd;
+    }
+    if (w->shortcut_count > SHORTCUT_COUNTS)
+        return;
+    shortcut_close(w->shortcut, &w->shortcut_count);
+    error_set(err, ADIT_ENOTSUP, 0, "engine",
+              o->shortcut_refused ? o->shortcut_refused : "the device came without what it needs", "");
+}
+
+/* stack_config.shortcut: the engine "bpf" where everything for it is there; else "nat" is told of, or it is a failure. */
+static int worker_shortcut(void *ctx, adit_socket *flows, const char **why)
+{
+    struct worker *w = ctx;
+    const adit_options *o = w->options;
+    adit_error refusal = {0};
+    const char *against;
+
+    *flows = ADIT_NO_SOCKET;
+    *why = "";
+    if (strcmp(o->engine, "nat") == 0)
+        return 0;
+    if (shortcut_is_allowed(o, &against))
+        worker_open_shortcut(w, &refusal);
+    else
+        error_set(&refusal, ADIT_ENOTSUP, 0, "engine", against, "");
+    if (w->shortcut_count > 0) {
+        *flows = w->shortcut[SHORTCUT_FLOWS];
+        return 0;
+    }
+    w->engine_err = (adit_error){0};
+    error_setf(&w->engine_err, ADIT_ENOTSUP, refusal.os, "engine", "the engine \"nat\" needs nothing of the kind",
+               "the engine \"bpf\" cannot be had: %.128s", refusal.msg);
+    *why = w->engine_err.msg;
+    if (*o->engine)
+        return ADIT_ENOTSUP;
+    if (o->notice)
+        o->notice(o->notice_ctx, &w->engine_err);
+    return 0;
+}
+
 /* The capture is nearest to the stack: it shows what the stack saw and sent, after the fault injector did its part. */
 static int worker_open_device(struct worker *w, adit_error *err)
 {
@@ -443,6 +495,8 @@ static int worker_init_stack(struct worker *w, adit *engine, const struct stack_
         .listeners_count = w->listeners_count,
         .listen = worker_listen,
         .listen_ctx = w,
+        .shortcut = worker_shortcut,
+        .shortcut_ctx = w,
         .notice = o->notice,
         .notice_ctx = o->notice_ctx,
     };
@@ -456,6 +510,8 @@ static int worker_init_stack(struct worker *w, adit *engine, const struct stack_
     config.ping = w->ping;
     e = stack_init(&w->stack, ops, &config);
     if (e) {
+        if (*o->engine && w->engine_err.code)
+            error_set(err, e, w->engine_err.os, w->engine_err.op, w->engine_err.msg, w->engine_err.hint);
         error_set(err, e, 0, "stack", e == ADIT_ENOMEM ? "no memory for the stack" : "the stack cannot be started",
                   e == ADIT_ENOMEM ? "raise memory_bytes" : "are the listeners sockets of adit_device_listen()?");
         ping_free(w->ping);
@@ -531,6 +587,7 @@ undo_device:
 undo_loop:
     loop_free(w->loop);
     listen_close(w->listeners, &w->listeners_count);
+    shortcut_close(w->shortcut, &w->shortcut_count);
 undo_bufs:
     buf_pool_deinit(&w->bufs);
     report_deinit(&w->report);
@@ -556,6 +613,7 @@ void worker_deinit(struct worker *w)
     net_deinit(&w->net);
     device_close(w->device);
     listen_close(w->listeners, &w->listeners_count);
+    shortcut_close(w->shortcut, &w->shortcut_count);
     buf_pool_deinit(&w->bufs);
     assert(w->memory.used_bytes == 0);
     report_deinit(&w->report);

@@ -49,6 +49,9 @@ struct worker {
     struct device *device;
     adit_socket listeners[LISTEN_MAX]; /* where the kernel accepts, for a stack that needs it */
     size_t listeners_count;
+    adit_socket shortcut[SHORTCUT_FDS_MAX]; /* for the engine "bpf" */
+    size_t shortcut_count;
+    adit_error engine_err;     /* why there is none, where there could be one */
     struct adit_loop *loop;
     struct ping *ping;
     struct watch device_watch;

@@ -163,6 +163,16 @@ typedef struct adit_options {
     /* ADIT_DEV_FD with the stack "system" or "mixed": what adit_device_listen() gave; taken or duplicated as take_fds says */
     const adit_socket *listeners;
     size_t listeners_count;
+
+    /* How the kernel's TCP gets packets, with the stacks "system" and "mixed". "": "bpf" where it can be had, else "nat" (notice()
+     * and the status say why). "bpf": a tc program on the device, payload stays in the kernel; adit_new() fails where that cannot
+     * be. "bpf-clsact": likewise, attached as kernels before 6.6 want it. "nat": in this process, which capture and fault
+     * need. */
+    const char *engine;
+    /* ADIT_DEV_FD: what adit_device_shortcut() gave, taken or duplicated as take_fds says; or why it gave nothing */
+    const adit_socket *shortcut;
+    size_t shortcut_count;
+    const char *shortcut_refused;
 } adit_options;
 
 /* Fills *o with the preset's defaults. */
@@ -196,6 +206,14 @@ ADIT_API int adit_device_open(const adit_options *o, adit_socket *fd, int *vnet_
  * calling thread's network namespace. Closing them is the caller's. */
 ADIT_API int adit_device_listen(const adit_options *o, const char *name, adit_socket listeners[2], size_t *count,
                                 adit_error *err);
+
+/* The engine "bpf" on a device whose descriptor is passed on: loads its program and attaches it to the device `name`, in the
+ * calling thread's network namespace, for o->tcp_max flows and o->workers. What it does is decided by whoever gets the
+ * descriptors: until then every packet passes. Closing them is the caller's; it ends with the last one. A code, with the reason
+ * in *err ("no CAP_BPF", "in a user namespace"): what to set shortcut_refused to. */
+enum { ADIT_SHORTCUT_FDS_MAX = 3 };
+ADIT_API int adit_device_shortcut(const adit_options *o, const char *name, adit_socket shortcut[ADIT_SHORTCUT_FDS_MAX],
+                                  size_t *count, adit_error *err);
 
 /* ADIT_DEV_EXTERNAL: packets from the caller, on the loop's thread. They are borrowed until it returns. Their flags
  * are believed only where the octets agree; checksums are verified unless ADIT_PACKET_CSUM_VALID is set. Returns how many
@@ -234,6 +252,7 @@ typedef struct adit_stats {
     uint64_t turns, device_reads, device_writes;
     uint64_t drops[ADIT_DROPS_MAX]; /* by reason; adit_drop_name() */
     uint64_t tcp_kernel_open, tcp_kernel_total; /* of tcp_open and tcp_total: those that the host's kernel terminates */
+    uint64_t shortcut_packets, shortcut_bytes; /* engine "bpf": what was turned round in the kernel, not in rx or tx */
 } adit_stats;
 /* Any thread; never waits for a worker. On the loop's thread it is exact, elsewhere at most 10 ms old. */
 ADIT_API int adit_get_stats(adit *a, adit_stats *s);

@@ -24,5 +24,8 @@ const char *adit_features(void)
            " userspace mixed"
 #endif
            " system"
+#ifdef ADIT_BPF
+           " bpf"
+#endif
         ;
 }

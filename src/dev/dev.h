@@ -20,6 +20,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "dev/listen.h"
+#include "dev/shortcut.h"
 #include "wire/drop.h"
 #include "wire/packet.h"
 
@@ -85,6 +86,8 @@ static inline void device_close(struct device *d)
  * in the named network namespace where there is one. notice: told of each offload that the kernel, or its self-test,
  * refused. Source: Documentation/networking/tuntap.rst. */
 int tun_open(struct device **out, const adit_options *o, struct buf_pool *bufs, const struct log *log, adit_error *err);
+/* For a device of tun_open(), in its namespace: shortcut_open(). */
+int tun_shortcut(const adit_options *o, const char *ifname, adit_socket out[SHORTCUT_FDS_MAX], size_t *count, adit_error *err);
 /* Only the descriptor, opened and configured, without listeners: adit_device_open(). */
 int tun_open_fd(const adit_options *o, adit_socket *fd, int *vnet_hdr, char name[16], adit_error *err);
 /* listen_open() for such a TUN, in the network namespace that the options name. */

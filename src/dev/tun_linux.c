@@ -51,6 +51,8 @@ struct tun { /* being made */
     int (*work)(struct tun *t); /* what is done in the device's namespace */
     adit_socket listeners[LISTEN_MAX];
     size_t listeners_count;
+    adit_socket shortcut[SHORTCUT_FDS_MAX];
+    size_t shortcut_count;
     char name[IFNAMSIZ];
 };
 
@@ -243,6 +245,7 @@ static int tun_build(struct tun *t)
         t->fd = -1;
         return rc;
     }
+    shortcut_sweep(t->name); /* an adopted device may have one of a dead process */
     if (t->has_header)
         tun_test(t);
     return ADIT_OK;
@@ -392,6 +395,23 @@ int tun_listen(const adit_options *o, const char *ifname, adit_socket out[LISTEN
     rc = tun_work(&t, tun_listen_here);
     memcpy(out, t.listeners, sizeof(t.listeners));
     *count = rc == ADIT_OK ? t.listeners_count : 0;
+    return rc;
+}
+
+static int tun_shortcut_here(struct tun *t)
+{
+    return shortcut_open(t->o, t->name, t->shortcut, &t->shortcut_count, t->err);
+}
+
+int tun_shortcut(const adit_options *o, const char *ifname, adit_socket out[SHORTCUT_FDS_MAX], size_t *count, adit_error *err)
+{
+    struct tun t = {.o = o, .err = err, .fd = -1};
+    int rc;
+
+    snprintf(t.name, sizeof(t.name), "%s", ifname);
+    rc = tun_work(&t, tun_shortcut_here);
+    memcpy(out, t.shortcut, sizeof(t.shortcut));
+    *count = t.shortcut_count;
     return rc;
 }
 

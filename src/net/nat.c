@@ -18,6 +18,13 @@
 
 enum { TCP_CSUM_OFFSET = 16, NAT_PAIR_TRIES = 4096, NAT_PAIRS = FAKE_PEERS * (65536 - NAT_PEER_PORT_FIRST) };
 #define NAT_AGAIN_NS 250000000ull /* the kernel did not answer a SYN: its backlog was full, or the packet was lost */
+#define NAT_LOOK_NS 100000000ull  /* whether a shortcut has seen the end of a flow: after this, then ever more seldom */
+#define NAT_STRAY_NS 1000000000ull /* what may be on its way still when a RST has passed */
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
 
 /* ------------------------------------------------------------------------------------- fake peers -- */
 
@@ -79,6 +86,105 @@ static bool nat_take_pair(struct nat_flow *f)
     return false;
 }
 
+/* ------------------------------------------------------------------------------------------- ends -- */
+
+/* Of a packet to the kernel's listener. */
+static struct nat_ends ends_up(const struct nat_flow *f)
+{
+    const adit_addr *to = flow_listener(f);
+    struct nat_ends e = {.src_port = f->peer_port, .dst_port = to->port};
+
+    peer_ip(f, e.src);
+    memcpy(e.dst, to->ip, 16);
+    return e;
+}
+
+/* Of a packet to the client. */
+static struct nat_ends ends_down(const struct nat_flow *f)
+{
+    const struct flow_key *k = &f->flow.key;
+    struct nat_ends e = {.src_port = k->remote_port, .dst_port = k->client_port};
+
+    memcpy(e.src, k->remote, 16);
+    memcpy(e.dst, k->client, 16);
+    return e;
+}
+
+static struct nat_ends ends_answer(const struct nat_ends *e)
+{
+    struct nat_ends answer = {.src_port = e->dst_port, .dst_port = e->src_port};
+
+    memcpy(answer.src, e->dst, 16);
+    memcpy(answer.dst, e->src, 16);
+    return answer;
+}
+
+static void flow_ways(const struct nat_flow *f, struct nat_way ways[NAT_WAYS])
+{
+    ways[NAT_UP].to = ends_up(f);
+    ways[NAT_DOWN].to = ends_down(f);
+    ways[NAT_UP].from = ends_answer(&ways[NAT_DOWN].to);
+    ways[NAT_DOWN].from = ends_answer(&ways[NAT_UP].to);
+}
+
+/* --------------------------------------------------------------------------------- the shortcut -- */
+
+static void flow_take_shortcut(struct nat_flow *f)
+{
+    const struct nat_shortcut *s = &f->nat->shortcut;
+    struct nat_way ways[NAT_WAYS];
+
+    if (!s->add)
+        return;
+    flow_ways(f, ways);
+    f->has_shortcut = s->add(s->ctx, ways);
+}
+
+static void flow_leave_shortcut(struct nat_flow *f)
+{
+    const struct nat_shortcut *s = &f->nat->shortcut;
+    struct nat_way ways[NAT_WAYS];
+
+    if (!f->has_shortcut)
+        return;
+    flow_ways(f, ways);
+    s->remove(s->ctx, ways);
+    f->has_shortcut = false;
+}
+
+/* What has passed by the shortcut. RSTs come here; octets long after one say that nobody believed it. */
+static void flow_look(struct nat_flow *f)
+{
+    const struct nat_shortcut *s = &f->nat->shortcut;
+    struct nat_looked looked[NAT_WAYS] = {{0}};
+    struct nat_way ways[NAT_WAYS];
+
+    if (!f->has_shortcut)
+        return;
+    flow_ways(f, ways);
+    s->look(s->ctx, ways, looked);
+    f->seen |= (looked[NAT_UP].is_fin ? NAT_FIN_UP : 0) | (looked[NAT_DOWN].is_fin ? NAT_FIN_DOWN : 0);
+    if (f->state == NAT_ACCEPTING && looked[NAT_DOWN].is_heard)
+        f->again_ns = WHEEL_NEVER;
+    for (int i = 0; i < NAT_WAYS; i++) {
+        uint64_t heard_ns = f->nat->now_ns - earlier(looked[i].age_ns, f->nat->now_ns);
+
+        if (!looked[i].is_heard || heard_ns <= f->heard_ns)
+            continue;
+        if (heard_ns > f->heard_ns + NAT_STRAY_NS)
+            f->seen &= (uint8_t)~NAT_RST;
+        f->heard_ns = heard_ns;
+    }
+}
+
+/* One that was closed ends soon; one that lives on elsewhere may do so for long, and its entry is in nobody's way. */
+static void flow_look_again(struct nat_flow *f)
+{
+    uint64_t now_ns = f->nat->now_ns, silent_ns = now_ns - earlier(f->heard_ns, now_ns);
+
+    f->again_ns = now_ns + (f->is_given_away ? f->nat->net->config.tcp_time_wait_ns : NAT_LOOK_NS + silent_ns / 2);
+}
+
 /* --------------------------------------------------------------------------------- life of a flow -- */
 
 struct nat_flow *nat_of_flow(struct flow *f)
@@ -104,14 +210,14 @@ static uint64_t flow_deadline_ns(const struct nat_flow *f)
     case NAT_PENDING:
         return f->opened_ns + c->pending_ns;
     case NAT_ACCEPTING:
-        end_ns = f->accepted_ns + c->pending_ns;
-        return f->again_ns < end_ns ? f->again_ns : end_ns;
+        return earlier(f->again_ns, f->accepted_ns + c->pending_ns);
     case NAT_OPEN:
         return f->why ? WHEEL_NEVER : f->heard_ns + idle_ns;
     case NAT_LINGER:
         if (flow_is_done(f))
             return f->heard_ns + c->tcp_time_wait_ns;
-        return f->heard_ns + (f->is_given_away ? idle_ns : c->tcp_half_closed_ns);
+        end_ns = f->heard_ns + (f->is_given_away ? idle_ns : c->tcp_half_closed_ns);
+        return f->has_shortcut ? earlier(f->again_ns, end_ns) : end_ns;
     case NAT_CLOSED:
         break;
     }
@@ -163,8 +269,10 @@ static void flow_enter(struct nat_flow *f, enum nat_state s)
         flow_arm(f);
         return;
     }
-    if (f->peer_port)
+    if (f->peer_port) {
+        flow_leave_shortcut(f);
         hash_remove(&n->by_peer, pair_hash(f->peer, f->peer_port), f);
+    }
     f->flow.client->tcp--;
     flow_remove(n->net, &f->flow);
     list_remove(&f->node);
@@ -239,31 +347,6 @@ static struct nat_flow *nat_new(struct nat *n, const struct flow_key *key, enum 
 }
 
 /* --------------------------------------------------------------------------------------- packets -- */
-
-struct nat_ends { /* what a packet is to have for addresses */
-    uint8_t src[16], dst[16];
-    uint16_t src_port, dst_port;
-};
-
-static struct nat_ends ends_up(const struct nat_flow *f)
-{
-    const adit_addr *to = flow_listener(f);
-    struct nat_ends e = {.src_port = f->peer_port, .dst_port = to->port};
-
-    peer_ip(f, e.src);
-    memcpy(e.dst, to->ip, 16);
-    return e;
-}
-
-static struct nat_ends ends_down(const struct nat_flow *f)
-{
-    const struct flow_key *k = &f->flow.key;
-    struct nat_ends e = {.src_port = k->remote_port, .dst_port = k->client_port};
-
-    memcpy(e.src, k->remote, 16);
-    memcpy(e.dst, k->client, 16);
-    return e;
-}
 
 /* 36 octets: what a TCP checksum covers of addresses and ports. */
 static void put_ends(uint8_t out[36], const uint8_t *src, const uint8_t *dst, const uint8_t ports[4])
@@ -375,6 +458,7 @@ int nat_accept(struct nat_flow *f)
         return f->state == NAT_CLOSED ? ADIT_ECLOSED : ADIT_ESTATE;
     if (!nat_take_pair(f))
         return ADIT_ELIMIT;
+    flow_take_shortcut(f);
     f->accepted_ns = f->nat->now_ns;
     f->again_ns = f->nat->now_ns + NAT_AGAIN_NS;
     flow_enter(f, NAT_ACCEPTING);
@@ -431,6 +515,8 @@ void nat_release(struct nat_flow *f, bool given_away)
     list_remove(&f->flow.ready_node);
     f->is_given_away = given_away;
     f->heard_ns = f->nat->now_ns;
+    flow_look(f);
+    flow_look_again(f);
     flow_enter(f, NAT_LINGER);
 }
 
@@ -559,6 +645,8 @@ static enum drop input_pending(struct nat_flow *f, const struct ip_header *ip, c
 
 bool nat_forget_done(struct nat_flow *f)
 {
+    if (f->state == NAT_LINGER)
+        flow_look(f);
     if (f->state != NAT_LINGER || !flow_is_done(f))
         return false;
     flow_forget(f);
@@ -750,12 +838,25 @@ static void expire_accepting(struct nat_flow *f)
     flow_arm(f);
 }
 
+/* The deadline may be one of those that mean no more than this. */
+static void expire_look(struct nat_flow *f)
+{
+    flow_look(f);
+    if (f->state != NAT_LINGER)
+        return;
+    if (f->again_ns <= f->nat->now_ns)
+        flow_look_again(f);
+    flow_count_done(f);
+}
+
 static void nat_expire(void *tcp, struct flow *flow, uint64_t now_ns)
 {
     struct nat *n = tcp;
     struct nat_flow *f = nat_of_flow(flow);
 
     n->now_ns = now_ns;
+    if (flow_deadline_ns(f) <= now_ns && f->has_shortcut)
+        expire_look(f);
     if (flow_deadline_ns(f) > now_ns) { /* packets have come since it was set */
         flow_arm(f);
         return;
@@ -814,6 +915,11 @@ int nat_init(struct nat *n, struct net *net, size_t flow_bytes, const adit_addr 
     n->next_pair %= NAT_PAIRS;
     net_set_tcp(net, &nat_ops, n);
     return 0;
+}
+
+void nat_set_shortcut(struct nat *n, const struct nat_shortcut *s)
+{
+    n->shortcut = *s;
 }
 
 void nat_deinit(struct nat *n)

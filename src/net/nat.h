@@ -16,6 +16,10 @@
  * port, and again if the kernel does not answer. From then on every packet is passed on and the kernel judges it; here
  * only FIN, RST and the time of the last packet are noted, to know when the entry can go.
  *
+ * A shortcut (struct nat_shortcut) is whoever rewrites packets before they come here: below, in the kernel. It gets the two ways
+ * of a flow with its pair and loses them with the entry; SYNs and RSTs come here all the same. What it has seen meanwhile is
+ * asked for when a deadline has come or an entry is to be used again. A packet that it does not take is rewritten here.
+ *
  * A pair of a fake peer's address and port is never given to two entries at a time, and pairs are used in turn: 256 addresses of
  * 64,512 ports, so one that is free again rests until sixteen million others have been used. */
 #pragma once
@@ -41,6 +45,31 @@ enum nat_seen { NAT_FIN_UP = 1, NAT_FIN_DOWN = 2, NAT_RST = 4, NAT_ANSWERED = 8 
 
 struct nat;
 
+struct nat_ends { /* of a packet */
+    uint8_t src[16], dst[16];
+    uint16_t src_port, dst_port;
+};
+
+struct nat_way { /* what a packet has for ends, and what it gets */
+    struct nat_ends from, to;
+};
+
+enum { NAT_UP, NAT_DOWN, NAT_WAYS };
+
+struct nat_looked { /* at one way */
+    bool is_heard; /* a packet has passed; .. */
+    bool is_fin;   /* .. one with a FIN */
+    uint64_t age_ns; /* since the last one */
+};
+
+struct nat_shortcut {
+    void *ctx;
+    /* False: it has no room; the flow is rewritten here. */
+    bool (*add)(void *ctx, const struct nat_way ways[NAT_WAYS]);
+    void (*look)(void *ctx, const struct nat_way ways[NAT_WAYS], struct nat_looked out[NAT_WAYS]);
+    void (*remove)(void *ctx, const struct nat_way ways[NAT_WAYS]);
+};
+
 struct nat_flow {
     struct flow flow;
     struct nat *nat;
@@ -49,7 +78,7 @@ struct nat_flow {
     uint64_t opened_ns;
     uint64_t accepted_ns;  /* when the SYN was first put to the kernel */
     uint64_t heard_ns;     /* the last packet, either way */
-    uint64_t again_ns;     /* ACCEPTING: when the SYN is put again; WHEEL_NEVER: the kernel has answered */
+    uint64_t again_ns;     /* ACCEPTING: when the SYN is put again; WHEEL_NEVER: the kernel has answered. LINGER: see .. */
     uint32_t idle_ms;      /* from prepare(); 0: the option's */
     uint32_t isn;          /* of the SYN */
     uint16_t peer_port;    /* 0: none was given yet */
@@ -59,6 +88,7 @@ struct nat_flow {
     int8_t why;            /* an adit_code, once it ended by itself; it may be OPEN still (idle) */
     bool accept_early;     /* prepare() accepted: nobody is told before it is open */
     bool is_half_open;     /* counted as such */
+    bool has_shortcut;     /* .. LINGER: it is looked at, at again_ns */
     bool is_given_away;    /* LINGER: the socket lives on elsewhere */
     uint8_t syn_tos, syn_bytes;
     uint8_t syn[TCP_HEADER_BYTES_MAX]; /* the newest, without data */
@@ -69,6 +99,7 @@ struct nat {
     struct pool pool;
     struct hash by_peer;
     struct list all, done;      /* done: oldest first */
+    struct nat_shortcut shortcut; /* add NULL: none */
     adit_addr listeners[2];     /* for IPv4 and IPv6; family 0: none */
     uint64_t now_ns;            /* of the call that is being served */
     uint32_t half_open, flows;
@@ -80,6 +111,8 @@ struct nat {
 /* flow_bytes: of the object that begins with a struct nat_flow. listeners: the addresses, with ports, at which the kernel
  * listens; one for each family at most. 0, or ADIT_EINVAL: a listener is one of the fake peers. */
 int nat_init(struct nat *n, struct net *net, size_t flow_bytes, const adit_addr *listeners, size_t listeners_count);
+/* Before the first flow. Copied. */
+void nat_set_shortcut(struct nat *n, const struct nat_shortcut *s);
 /* All flows must have been released; those in LINGER go with it. */
 void nat_deinit(struct nat *n);
 struct nat_flow *nat_of_flow(struct flow *f);

@@ -182,6 +182,7 @@ static void mixed_start_kernel(struct mixed *m)
         return;
     }
     m->stack->engine = m->kernel.stack.engine;
+    stack_set_fallback(m->stack, m->kernel.stack.fallback);
     net_set_tcp(c.net, &mixed_tcp_ops, m);
 }
 

@@ -66,6 +66,10 @@ struct stack_config { /* copied; what it points at is borrowed for life */
     /* Makes them now; whoever made them closes them. NULL where that cannot be. 0, or a code with *err filled. */
     int (*listen)(void *ctx, adit_socket out[STACK_KERNEL_LISTENERS_MAX], size_t *count, adit_error *err);
     void *listen_ctx;
+    /* After listeners: the map of dev/shortcut.h, the instance's, or ADIT_NO_SOCKET and why, "" if nobody wanted it. 0, or a code
+     * where there has to be one. NULL: none. */
+    int (*shortcut)(void *ctx, adit_socket *flows, const char **why);
+    void *shortcut_ctx;
     void (*notice)(void *ctx, const adit_error *e); /* of the options; may be NULL */
     void *notice_ctx;
     uint32_t conns_max, mappings_max;
@@ -75,7 +79,7 @@ struct stack {
     struct stack_config config;
     const struct stack_ops *ops;
     void *tcp;              /* of ops */
-    const char *engine;     /* how the kernel gets its flows: "nat"; NULL: it gets none */
+    const char *engine;     /* how the kernel gets its flows: "bpf", "nat"; NULL: it gets none */
     char fallback[160];     /* why it is not the best that was asked for; "": it is */
     struct pool conn_pool, mapping_pool, listener_pool;
     struct list conns;      /* all of them */

@@ -18,6 +18,7 @@
 #include "sock/sock.h"
 #include "stack/kernel_stream.h"
 #include "stack/stack.h"
+#include "stack/system_shortcut.h"
 
 enum { SYSTEM_ACCEPTS = 64 /* of one listener in one call */, SYSTEM_PROBES = 4 };
 #define SYSTEM_PAUSE_NS 100000000ull
@@ -38,6 +39,7 @@ struct system {
     struct loop_timer pause, probe;
     int probes;     /* sent */
     bool has_taken; /* a flow: no probe need show that it works */
+    adit_socket shortcut; /* the map of its flows; ADIT_NO_SOCKET: none */
     struct log_limit log_limit;
 };
 
@@ -191,6 +193,29 @@ static int system_listen(struct system *y)
     return 0;
 }
 
+static int system_take_shortcut(struct system *y)
+{
+    struct stack *s = y->stack;
+    const char *why = "";
+    struct nat_shortcut shortcut;
+    int err = 0;
+
+    s->engine = "nat";
+    y->shortcut = ADIT_NO_SOCKET;
+    if (s->config.shortcut)
+        err = s->config.shortcut(s->config.shortcut_ctx, &y->shortcut, &why);
+    if (err)
+        return err;
+    if (y->shortcut == ADIT_NO_SOCKET) {
+        stack_set_fallback(s, why);
+        return 0;
+    }
+    s->engine = "bpf";
+    shortcut = system_shortcut(&y->shortcut);
+    nat_set_shortcut(&y->nat, &shortcut);
+    return 0;
+}
+
 static int system_init(struct system *y, struct stack *s)
 {
     const struct stack_config *c = &s->config;
@@ -208,7 +233,9 @@ static int system_init(struct system *y, struct stack *s)
     err = nat_init(&y->nat, c->net, sizeof(struct kernel_stream), addrs, c->listeners_count);
     if (err)
         return err;
-    err = system_listen(y);
+    err = system_take_shortcut(y);
+    if (err == 0)
+        err = system_listen(y);
     if (err) {
         system_unwatch(y);
         nat_deinit(&y->nat);
@@ -235,7 +262,6 @@ static int system_start(struct stack *s)
         return err;
     }
     s->tcp = y;
-    s->engine = "nat";
     return 0;
 }
 

@@ -710,6 +710,187 @@ static void a_listener_among_the_fake_peers_is_refused(void **state)
     nat_down(&n);
 }
 
+/* ---------------------------------------------------------------------------------------- a shortcut -- */
+
+struct shortcut_rig {
+    struct nat_way ways[NAT_WAYS];
+    struct nat_looked looked[NAT_WAYS];
+    int flows, looks;
+    bool is_full;
+};
+
+static bool shortcut_rig_add(void *ctx, const struct nat_way ways[NAT_WAYS])
+{
+    struct shortcut_rig *s = ctx;
+
+    if (s->is_full)
+        return false;
+    memcpy(s->ways, ways, sizeof(s->ways));
+    s->flows++;
+    return true;
+}
+
+static void shortcut_rig_look(void *ctx, const struct nat_way ways[NAT_WAYS], struct nat_looked out[NAT_WAYS])
+{
+    struct shortcut_rig *s = ctx;
+
+    assert_memory_equal(ways, s->ways, sizeof(s->ways));
+    memcpy(out, s->looked, sizeof(s->looked));
+    s->looks++;
+}
+
+static void shortcut_rig_remove(void *ctx, const struct nat_way ways[NAT_WAYS])
+{
+    struct shortcut_rig *s = ctx;
+
+    assert_memory_equal(ways, s->ways, sizeof(s->ways));
+    s->flows--;
+}
+
+static void nat_up_with_shortcut(struct nat_rig *n, struct shortcut_rig *s)
+{
+    struct nat_shortcut ops = {
+        .ctx = s, .add = shortcut_rig_add, .look = shortcut_rig_look, .remove = shortcut_rig_remove};
+
+    *s = (struct shortcut_rig){.flows = 0};
+    nat_up(n, 16);
+    nat_set_shortcut(&n->nat, &ops);
+}
+
+static void assert_ends(const struct nat_ends *e, const char *src, const char *dst)
+{
+    adit_addr from = addr(src), to = addr(dst);
+
+    assert_memory_equal(e->src, from.ip, 16);
+    assert_memory_equal(e->dst, to.ip, 16);
+    assert_int_equal(e->src_port, from.port);
+    assert_int_equal(e->dst_port, to.port);
+}
+
+static void a_shortcut_gets_both_ways_of_a_flow_for_as_long_as_it_has_its_pair(void **state)
+{
+    struct nat_rig n;
+    struct shortcut_rig s;
+    struct nat_flow *f;
+    char peer[ADIT_ADDR_TEXT];
+
+    (void)state;
+    nat_up_with_shortcut(&n, &s);
+    f = pending(&n, CLIENT6, REMOTE6);
+    assert_int_equal(s.flows, 0);
+    assert_int_equal(nat_accept(f), 0);
+    peer_text(f, peer);
+    assert_int_equal(s.flows, 1);
+    assert_ends(&s.ways[NAT_UP].from, CLIENT6, REMOTE6);
+    assert_ends(&s.ways[NAT_UP].to, peer, LISTENER6);
+    assert_ends(&s.ways[NAT_DOWN].from, LISTENER6, peer);
+    assert_ends(&s.ways[NAT_DOWN].to, REMOTE6, CLIENT6);
+    nat_release(f, false);
+    assert_int_equal(s.flows, 1);
+    rig_sleep(&n.r, 250 * RIG_SECOND_NS);
+    assert_int_equal(n.nat.flows, 0);
+    assert_int_equal(s.flows, 0);
+    nat_down(&n);
+}
+
+static void a_kernel_that_answered_by_the_shortcut_is_not_asked_again(void **state)
+{
+    struct nat_rig n;
+    struct shortcut_rig s;
+    struct nat_flow *f;
+    char peer[ADIT_ADDR_TEXT];
+
+    (void)state;
+    nat_up_with_shortcut(&n, &s);
+    f = pending(&n, CLIENT, REMOTE);
+    assert_int_equal(nat_accept(f), 0);
+    peer_text(f, peer);
+    assert_int_equal(out_segment(&n, peer, LISTENER).flags, TCP_SYN);
+    s.looked[NAT_DOWN] = (struct nat_looked){.is_heard = true};
+    rig_sleep(&n.r, 5 * RIG_SECOND_NS);
+    rig_silent(&n.r);
+    assert_int_equal(f->state, NAT_ACCEPTING);
+    rig_sleep(&n.r, 6 * RIG_SECOND_NS);
+    assert_int_equal(f->why, ADIT_ETIMEDOUT);
+    nat_down(&n);
+}
+
+static void octets_that_pass_by_the_shortcut_keep_a_flow_alive(void **state)
+{
+    struct nat_rig n;
+    struct shortcut_rig s;
+    struct nat_flow *f;
+    char peer[ADIT_ADDR_TEXT];
+
+    (void)state;
+    nat_up_with_shortcut(&n, &s);
+    f = opened(&n, CLIENT, REMOTE, peer);
+    s.looked[NAT_UP] = (struct nat_looked){.is_heard = true, .age_ns = 10 * RIG_SECOND_NS};
+    rig_sleep(&n.r, 1500 * RIG_SECOND_NS);
+    assert_int_equal(f->why, 0);
+    assert_true(s.looks > 0 && s.looks < 4);
+    s.looked[NAT_UP].age_ns = 2000 * RIG_SECOND_NS;
+    rig_sleep(&n.r, 1000 * RIG_SECOND_NS);
+    assert_int_equal(f->why, ADIT_ETIMEDOUT);
+    nat_down(&n);
+}
+
+static void fins_that_pass_by_the_shortcut_end_an_entry(void **state)
+{
+    struct nat_rig n;
+    struct shortcut_rig s;
+    char peer[ADIT_ADDR_TEXT];
+
+    (void)state;
+    nat_up_with_shortcut(&n, &s);
+    nat_release(opened(&n, CLIENT, REMOTE, peer), false);
+    s.looked[NAT_DOWN] = (struct nat_looked){.is_heard = true, .is_fin = true, .age_ns = 1};
+    rig_sleep(&n.r, RIG_SECOND_NS);
+    assert_int_equal(n.r.net.stats.tcp_time_wait, 0);
+    s.looked[NAT_UP] = s.looked[NAT_DOWN];
+    rig_sleep(&n.r, RIG_SECOND_NS);
+    assert_int_equal(n.r.net.stats.tcp_time_wait, 1);
+    s.looked[NAT_UP].age_ns = s.looked[NAT_DOWN].age_ns = 100 * RIG_SECOND_NS;
+    rig_sleep(&n.r, 70 * RIG_SECOND_NS);
+    assert_int_equal(n.nat.flows, 0);
+    nat_down(&n);
+}
+
+static void a_port_is_used_again_once_the_shortcut_has_seen_its_end(void **state)
+{
+    struct nat_rig n;
+    struct shortcut_rig s;
+    char peer[ADIT_ADDR_TEXT];
+
+    (void)state;
+    nat_up_with_shortcut(&n, &s);
+    nat_release(opened(&n, CLIENT, REMOTE, peer), false);
+    assert_int_equal(send_flags(&n, CLIENT, REMOTE, TCP_SYN, 900), DROP_NONE); /* for the kernel to judge */
+    assert_null(net_next_ready(&n.r.net));
+    s.looked[NAT_UP] = s.looked[NAT_DOWN] = (struct nat_looked){.is_heard = true, .is_fin = true};
+    (void)pending(&n, CLIENT, REMOTE);
+    assert_int_equal(s.flows, 0);
+    nat_down(&n);
+}
+
+static void a_flow_without_room_in_the_shortcut_is_rewritten_here(void **state)
+{
+    struct nat_rig n;
+    struct shortcut_rig s;
+    char peer[ADIT_ADDR_TEXT];
+
+    (void)state;
+    nat_up_with_shortcut(&n, &s);
+    s.is_full = true;
+    (void)opened(&n, CLIENT, REMOTE, peer);
+    assert_int_equal(send_flags(&n, CLIENT, REMOTE, TCP_ACK, 101), DROP_NONE);
+    assert_int_equal(out_segment(&n, peer, LISTENER).flags, TCP_ACK);
+    assert_int_equal(s.flows, 0);
+    nat_down(&n);
+    assert_int_equal(s.flows, 0);
+    assert_int_equal(s.looks, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -736,6 +917,12 @@ int main(void)
         cmocka_unit_test(an_icmp_error_of_the_kernel_reaches_the_client),
         cmocka_unit_test(a_probe_is_answered_by_the_listener_or_not),
         cmocka_unit_test(a_listener_among_the_fake_peers_is_refused),
+        cmocka_unit_test(a_shortcut_gets_both_ways_of_a_flow_for_as_long_as_it_has_its_pair),
+        cmocka_unit_test(a_kernel_that_answered_by_the_shortcut_is_not_asked_again),
+        cmocka_unit_test(octets_that_pass_by_the_shortcut_keep_a_flow_alive),
+        cmocka_unit_test(fins_that_pass_by_the_shortcut_end_an_entry),
+        cmocka_unit_test(a_port_is_used_again_once_the_shortcut_has_seen_its_end),
+        cmocka_unit_test(a_flow_without_room_in_the_shortcut_is_rewritten_here),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
