@@ -185,6 +185,8 @@ class Adit(System):
             self.process.kill()
             why = self.process.stderr.read().strip()
             self.lab.end(self.process)
+            if "there is no such option" in why:
+                why = "not built: " + why
             raise Absent(" ".join(why.replace("\n", "; ").split()) or "it does not start")
         self.start_seconds = time.monotonic() - started
         self.pid = self.process.pid
