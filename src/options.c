@@ -195,6 +195,16 @@ static int check_aliases(const adit_options *o, adit_error *err)
     return 0;
 }
 
+static int check_loopbacks(const adit_options *o, adit_error *err)
+{
+    if (o->loopbacks_count > 0 && !o->loopbacks)
+        return bad(err, "loopbacks", "loopbacks_count without loopbacks", "set both");
+    for (size_t i = 0; i < o->loopbacks_count; i++)
+        if (o->loopbacks[i].family == 0)
+            return bad(err, "loopbacks", "one of them is no address", "each needs a family");
+    return 0;
+}
+
 static int check_limits(const adit_options *o, adit_error *err)
 {
     const struct {
@@ -229,6 +239,8 @@ static int check_all(const adit_options *o, adit_error *err)
         e = check_engine(o, err);
     if (e == 0)
         e = check_aliases(o, err);
+    if (e == 0)
+        e = check_loopbacks(o, err);
     if (e == 0)
         e = check_limits(o, err);
     if (e == 0)
@@ -288,26 +300,33 @@ static const char *const *strings_keep(const char *const *from, size_t count)
 int options_keep(adit_options *o)
 {
     adit_alias *aliases = NULL;
+    adit_addr *loopbacks = NULL;
     char *bind_iface = o->bind_iface ? strdup(o->bind_iface) : NULL;
     char *netns = o->netns ? strdup(o->netns) : NULL;
     const char *const *addrs = o->addrs_count > 0 ? strings_keep(o->addrs, o->addrs_count) : NULL;
 
     if (o->aliases_count > 0)
         aliases = malloc(o->aliases_count * sizeof(*aliases));
+    if (o->loopbacks_count > 0)
+        loopbacks = malloc(o->loopbacks_count * sizeof(*loopbacks));
     if ((o->bind_iface && !bind_iface) || (o->netns && !netns) || (o->addrs_count > 0 && !addrs) ||
-        (o->aliases_count > 0 && !aliases)) {
+        (o->aliases_count > 0 && !aliases) || (o->loopbacks_count > 0 && !loopbacks)) {
         free(bind_iface);
         free(netns);
         free((void *)(uintptr_t)addrs);
         free(aliases);
+        free(loopbacks);
         return ADIT_ENOMEM;
     }
     if (aliases)
         memcpy(aliases, o->aliases, o->aliases_count * sizeof(*aliases));
+    if (loopbacks)
+        memcpy(loopbacks, o->loopbacks, o->loopbacks_count * sizeof(*loopbacks));
     o->bind_iface = bind_iface;
     o->netns = netns;
     o->addrs = addrs;
     o->aliases = aliases;
+    o->loopbacks = loopbacks;
     return 0;
 }
 
@@ -317,8 +336,10 @@ void options_forget(adit_options *o)
     free((void *)(uintptr_t)o->netns);
     free((void *)(uintptr_t)o->addrs);
     free((void *)(uintptr_t)o->aliases);
+    free((void *)(uintptr_t)o->loopbacks);
     o->bind_iface = o->netns = NULL;
     o->addrs = NULL;
     o->addrs_count = 0;
     o->aliases = NULL;
+    o->loopbacks = NULL;
 }

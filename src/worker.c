@@ -457,6 +457,8 @@ static int worker_init_net(struct worker *w, adit_error *err)
         .trust_partial_csum = w->device->partial_csum,
         .aliases = o->aliases,
         .aliases_count = o->aliases_count,
+        .loopbacks = o->loopbacks,
+        .loopbacks_count = o->loopbacks_count,
     };
     struct net_env env = {
         .ctx = w,

@@ -173,6 +173,11 @@ typedef struct adit_options {
     const adit_socket *shortcut;
     size_t shortcut_count;
     const char *shortcut_refused;
+
+    /* Addresses that mean whoever sends to them: TCP and UDP to one comes back to the sender, from that address, and is never
+     * a flow. Ports do not count. */
+    const adit_addr *loopbacks;
+    size_t loopbacks_count;
 } adit_options;
 
 /* Fills *o with the preset's defaults. */

@@ -3,7 +3,8 @@
  *
  * The socket is bound to the interface and hears fake peers only, so that nobody else reaches it; the port is the kernel's
  * choice. Fake peers get a route of their own: a default route may not be there, and strict reverse path filters look for one.
- * What the client sees of congestion control is cubic: over a device on the same host the bandwidth estimates of others are of no use. */
+ * What the client sees of congestion control is cubic: over a device on the same host the bandwidth estimates of
+ * others are of no use. */
 #include "dev/listen.h"
 #include <errno.h>
 #include <linux/filter.h>

@@ -63,6 +63,8 @@ static enum drop ip_deliver(struct net *net, const struct ip_header *h, const st
 {
     if (ip_is_land(h, p))
         return DROP_IP_LAND;
+    if (net->config.loopbacks_count > 0 && ip_turns(net, h))
+        return ip_turn(net, h, p);
     if (h->proto == IP_PROTO_TCP)
         return net->tcp_ops ? net->tcp_ops->input(net->tcp, h, p, now_ns) : DROP_TCP_NO_FLOW;
     if (h->proto == IP_PROTO_UDP)

@@ -83,6 +83,8 @@ struct net_config { /* copied; strings borrowed for life */
     bool trust_partial_csum;      /* PACKET_CSUM_PARTIAL comes from a kernel */
     const adit_alias *aliases;
     size_t aliases_count;
+    const adit_addr *loopbacks;   /* addresses that mean the one who sends to them; ports do not count */
+    size_t loopbacks_count;
 };
 
 struct net_stats {

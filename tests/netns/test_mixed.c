@@ -24,6 +24,7 @@ struct world {
     adit *a;
 };
 
+static adit_addr loopback; /* of the next world; family 0: none */
 static int notices;
 
 static void on_notice(void *ctx, const adit_error *e)
@@ -45,7 +46,10 @@ static void world_make(struct world *w, const char *addr, const char *stack)
     o.addrs_count = 1;
     o.default_route = 1;
     o.stack = stack;
+    o.engine = "nat"; /* what the probe and the names of the stack below are of */
     o.notice = on_notice;
+    o.loopbacks = &loopback;
+    o.loopbacks_count = loopback.family ? 1 : 0;
     assert_int_equal(adit_proxy_new(&w->proxy, "hello", &err), 0);
     assert_int_equal(adit_proxy_kernel_for(w->proxy, "80", &err), 0);
     assert_int_equal(adit_new(&w->a, &o, adit_proxy_handler(w->proxy), adit_proxy_ctx(w->proxy), &err), 0);
@@ -232,6 +236,40 @@ static void a_kernel_that_answers_is_no_news(void **state)
     world_close(&w);
 }
 
+/* What connects to the loopback address meets its own server, which sees that address. */
+static void a_connection_to_a_loopback_address_is_one_to_oneself(void **state)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(7000)}, to = at, peer = {0};
+    struct timeval limit = {.tv_sec = 3};
+    socklen_t len = sizeof(peer);
+    char octets[8] = "";
+    struct world w;
+    int server, client, accepted;
+
+    (void)state;
+    assert_int_equal(adit_addr_parse(&loopback, "198.51.100.7:0"), 0);
+    world_open(&w, "10.66.0.1/30");
+    server = socket(AF_INET, SOCK_STREAM, 0);
+    client = socket(AF_INET, SOCK_STREAM, 0);
+    inet_pton(AF_INET, "198.51.100.7", &to.sin_addr);
+    setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    assert_int_equal(bind(server, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(server, 1), 0);
+    assert_int_equal(connect(client, (struct sockaddr *)&to, sizeof(to)), 0);
+    accepted = accept(server, (struct sockaddr *)&peer, &len);
+    assert_true(accepted >= 0);
+    assert_int_equal(peer.sin_addr.s_addr, to.sin_addr.s_addr);
+    setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    assert_int_equal(send(accepted, "octets", 6, 0), 6);
+    assert_int_equal(recv(client, octets, sizeof(octets), 0), 6);
+    assert_string_equal(octets, "octets");
+    close(accepted);
+    close(client);
+    close(server);
+    loopback = (adit_addr){0};
+    world_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +278,7 @@ int main(void)
         cmocka_unit_test(nobody_else_reaches_the_listener),
         cmocka_unit_test(a_kernel_that_does_not_answer_is_told_soon_after_the_start),
         cmocka_unit_test(a_kernel_that_answers_is_no_news),
+        cmocka_unit_test(a_connection_to_a_loopback_address_is_one_to_oneself),
     };
 
     if (geteuid() != 0) {

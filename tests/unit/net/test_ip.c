@@ -418,6 +418,67 @@ static void identifiers_differ(void **state)
     assert_int_not_equal(rig_out(&rig)->ip.fragment_id, id);
 }
 
+/* ------------------------------------------------------------------------------------- loopback addresses -- */
+
+static void what_is_sent_to_a_loopback_address_comes_back_from_it(const char *src, const char *dst, adit_addr loopback[2])
+{
+    static uint8_t packet[RIG_PACKET_BYTES];
+    struct net_rig r;
+    const struct rig_packet *o;
+    adit_addr from = addr(src), to = addr(dst);
+    uint32_t len;
+
+    rig_init(&r);
+    r.net.config.loopbacks = loopback;
+    r.net.config.loopbacks_count = 1;
+    len = make_udp(packet, src, dst, "octets", 6);
+    assert_int_equal(rig_input(&r, packet, len), DROP_NONE);
+    o = rig_out(&r);
+    assert_memory_equal(o->ip.src, to.ip, 16);
+    assert_memory_equal(o->ip.dst, from.ip, 16);
+    assert_int_equal(get_be16(o->octets + o->ip.header_bytes), from.port);
+    assert_int_equal(get_be16(o->octets + o->ip.header_bytes + 2), to.port);
+    assert_memory_equal(o->octets + o->ip.header_bytes + 8, "octets", 6);
+    assert_int_equal(checksum_finish(checksum_add(checksum_pseudo(o->ip.src, o->ip.dst, IP_PROTO_UDP, o->ip.payload_bytes),
+                                                  o->octets + o->ip.header_bytes, o->ip.payload_bytes)),
+                     0);
+    rig_silent(&r);
+    assert_int_equal(r.prepares, 0);
+    loopback[1] = from; /* between two of them it would turn for ever */
+    r.net.config.loopbacks_count = 2;
+    assert_int_equal(rig_input(&r, packet, len), DROP_IP_MARTIAN_SRC);
+    rig_silent(&r);
+    rig_deinit(&r);
+}
+
+static void a_loopback_address_means_its_sender(void **state)
+{
+    adit_addr four[2] = {addr("198.51.100.7:0")}, six[2] = {addr("[2001:db8::7]:0")};
+
+    (void)state;
+    what_is_sent_to_a_loopback_address_comes_back_from_it("10.0.0.2:5000", "198.51.100.7:80", four);
+    what_is_sent_to_a_loopback_address_comes_back_from_it("[fd00::2]:5000", "[2001:db8::7]:80", six);
+}
+
+static void a_tcp_segment_without_a_whole_header_does_not_come_back(void **state)
+{
+    static uint8_t packet[RIG_PACKET_BYTES];
+    uint8_t tcp[20] = {[12] = 0xf0}; /* a header of 60 octets, it says */
+    adit_addr loopback = addr("198.51.100.7:0");
+    struct net_rig r;
+
+    (void)state;
+    rig_init(&r);
+    r.net.config.loopbacks = &loopback;
+    r.net.config.loopbacks_count = 1;
+    assert_int_equal(rig_input(&r, packet, make_ip(packet, "10.0.0.2:1", "198.51.100.7:1", IP_PROTO_TCP, tcp, 20)),
+                     DROP_TCP_HEADER);
+    assert_int_equal(rig_input(&r, packet, make_ip(packet, "10.0.0.2:1", "198.51.100.7:1", IP_PROTO_TCP, tcp, 12)),
+                     DROP_TCP_HEADER);
+    rig_silent(&r);
+    rig_deinit(&r);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
@@ -449,6 +510,8 @@ int main(void)
         T(what_must_not_be_fragmented_is_too_big),
         T(a_device_that_fills_up_between_fragments_is_one_drop),
         T(identifiers_differ),
+        cmocka_unit_test(a_loopback_address_means_its_sender),
+        cmocka_unit_test(a_tcp_segment_without_a_whole_header_does_not_come_back),
     };
 
     return cmocka_run_group_tests_name("ip", tests, NULL, NULL);
