@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """aims: what a run of the benchmark must show, as rows of bounds, and a table of what it showed.
 
-A row names a measure, a system, and a figure of it: one of the columns, `ratio` (to direct), or `ratio to X` for another system
-of the same measure, by medians. A row whose system is absent, or was not asked for, says so and counts as neither."""
+A row names a measure, a system, and a figure of it: one of the columns, `ratio` (to direct), or for another system X of the
+same measure `ratio to X` or `COLUMN to X`, by medians. A row whose system is absent, or was not asked for,
+says so and counts as neither."""
 
 AT_LEAST, AT_MOST = "at least", "at most"
 
@@ -17,6 +18,11 @@ ROWS = [
     ("down-8", "adit-1500", "ratio", AT_LEAST, 0.50),
     ("up-1", "adit-system-bpf", "ratio", AT_LEAST, 0.75),
     ("down-1", "adit-system-bpf", "ratio", AT_LEAST, 0.75),
+    ("up-1", "adit-system-bpf", "all CPU s/GB to relay-lo", AT_MOST, 1.35),
+    ("down-1", "adit-system-bpf", "all CPU s/GB to relay-lo", AT_MOST, 1.35),
+    ("up-1", "adit-system-nat", "all CPU s/GB to relay-lo", AT_MOST, 2.1),
+    ("down-1", "adit-system-nat", "all CPU s/GB to relay-lo", AT_MOST, 2.1),
+    ("crr-16", "adit-system-bpf", "ratio to relay-lo", AT_LEAST, 0.70),
     ("crr-16", "adit-1500", "ratio", AT_LEAST, 0.55),
     ("crr-16", "adit-1500", "1/s", AT_LEAST, 11000),
     ("crr-16", "adit-1500", "CPU us", AT_MOST, 60),
@@ -49,10 +55,12 @@ def figure_of(rows, system, figure, key):
         return None
     if figure == "ratio":
         return row["ratio"]
-    if figure.startswith("ratio to "):
-        other = figure_of(rows, figure.removeprefix("ratio to "), key, key)
-        mine = row["figures"][key][0]
-        return mine / other if other else None
+    column, to, other = figure.partition(" to ")
+    if to:
+        column = key if column == "ratio" else column
+        theirs = figure_of(rows, other, column, key)
+        mine = row["figures"].get(column, [None])[0]
+        return mine / theirs if mine and theirs else None
     return row["figures"].get(figure, [None])[0]
 
 

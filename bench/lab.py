@@ -168,6 +168,25 @@ class Loopback(System):
         self.net = f"/run/netns/{lab.names['srv']}"
 
 
+class RelayLoopback(System):
+    """bench_relay: the library's relay between a connection over lo and one over the veth: the stack system without an engine,
+    which the engines are compared with."""
+    LISTEN = "127.0.0.1"
+
+    def __enter__(self):
+        self.process = self.lab.spawn(self.lab.enter(
+            self.lab.names["cli"], os.path.join(self.lab.tools, "bench_relay"), self.LISTEN, SERVER, PORT))
+        self.process.stdout.readline()
+        self.pid = self.process.pid
+        return self
+
+    def __exit__(self, *_):
+        self.lab.end(self.process)
+
+    def tool_argv(self, tool, *args):
+        return super().tool_argv(tool, *(self.LISTEN if a == SERVER else a for a in args))
+
+
 class Adit(System):
     """adit exec. The command inside only waits; the load tools enter its namespace. more: options of adit exec."""
 
@@ -270,7 +289,8 @@ VARIANTS = {
 
 def systems(lab):
     """All that is measured, by name: a function that makes it, to be used with `with`."""
-    found = {"loopback": lambda: Loopback(lab, "loopback"), "direct": lambda: System(lab, "direct")}
+    found = {"loopback": lambda: Loopback(lab, "loopback"), "direct": lambda: System(lab, "direct"),
+             "relay-lo": lambda: RelayLoopback(lab, "relay-lo")}
     for name, (mtu, more) in VARIANTS.items():
         found[name] = lambda name=name, mtu=mtu, more=more: Adit(lab, name, mtu, more)
     for kind, program in ((Pasta, "pasta"), (Slirp, "slirp4netns")):
