@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include "stack/conn.h"
 #include "stack/kernel_stream.h"
+#include "wire/fake_peer.h"
 #include "wire/tcp.h"
 
 #define KERNEL_PATIENCE_NS 20000000000ull
@@ -225,20 +226,21 @@ static inline void kernel_syn(struct kernel_rig *k)
     assert_non_null(k->conn);
 }
 
-/* The SYN that leaves is answered by the kernel, whose listener the client connects to. */
-static inline void kernel_connect(struct kernel_rig *k)
-{
-    const struct rig_packet *o = rig_out(&k->r);
-
-    k->peer = (adit_addr){.family = 4, .port = get_be16(o->octets + o->ip.header_bytes)};
-    memcpy(k->peer.ip, o->ip.src, 16);
-    k->client = tcp_connect(&k->listens);
-    assert_int_equal(fcntl(k->client, F_SETFL, O_NONBLOCK), 0);
-}
-
 static inline struct kernel_stream *kernel_of_conn(const adit_conn *c)
 {
     return LIST_ENTRY(c->stream, struct kernel_stream, stream);
+}
+
+/* The SYN that left is answered by the kernel, whose listener the client connects to. */
+static inline void kernel_connect(struct kernel_rig *k)
+{
+    const struct nat_flow *f = &kernel_of_conn(k->conn)->nat;
+
+    k->peer = (adit_addr){.family = 4, .port = f->peer_port};
+    (void)fake_peer_prefix(4, k->peer.ip);
+    k->peer.ip[15] = f->peer;
+    k->client = tcp_connect(&k->listens);
+    assert_int_equal(fcntl(k->client, F_SETFL, O_NONBLOCK), 0);
 }
 
 /* A conn that is open, with its client. */
