@@ -168,6 +168,7 @@ static enum drop tcp_check_sequence(struct tcp *t, const struct tcp_segment *s)
         t->dsack = (struct tcp_range){.from = s->seq, .to = s->seq + s->len_bytes};
         t->dsack_count = 1;
         t->heard_ns = t->engine->now_ns;
+        tcp_loss_seen(t);
         tcp_answer_now(t);
         return DROP_TCP_DUPLICATE;
     }

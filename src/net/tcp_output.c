@@ -376,6 +376,19 @@ static bool tcp_send_tail_probe(struct tcp *t)
     return sent;
 }
 
+/* One ACK answers a whole turn. Where it is lost the peer hears nothing until its probe or its timeout: so after a loss
+ * it goes twice for a while. */
+static bool tcp_send_ack(struct tcp *t)
+{
+    if (!tcp_send_empty(t, t->snd_nxt, TCP_ACK))
+        return false;
+    if (t->acks_twice > 0) {
+        t->acks_twice--;
+        (void)tcp_send_empty(t, t->snd_nxt, TCP_ACK);
+    }
+    return true;
+}
+
 static bool tcp_output_synchronized(struct tcp *t)
 {
     uint32_t before = t->snd_nxt;
@@ -395,7 +408,7 @@ static bool tcp_output_synchronized(struct tcp *t)
             return false;
         t->probe_now = false;
     }
-    if (t->ack_now && !tcp_send_empty(t, t->snd_nxt, TCP_ACK))
+    if (t->ack_now && !tcp_send_ack(t))
         return false;
     if (t->snd_nxt != before || had_lost || (tcp_has_unsent(t) && t->send_timer == TCP_SEND_IDLE))
         tcp_arm_send_timer_after_sending(t);

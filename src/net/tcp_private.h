@@ -56,6 +56,7 @@ enum {
     TCP_RETRIES = 15,           /* R2 of RFC 9293 3.8.3 */
     TCP_KEEPALIVE_PROBES = 9,
     TCP_QUICK_ACKS = 16,        /* segments in the beginning, which are acknowledged sooner */
+    TCP_ACKS_TWICE = 250,       /* ACKs that go twice after a loss; 1 % shows anew before */
     TCP_RUNS_MAX = 2048,        /* per flow: SACK holes cost memory and time */
     TCP_ISLANDS_MAX = 1024,     /* separate ranges beyond a hole; a full queue in the path loses every other segment */
     TCP_CHALLENGES_PER_SECOND = 1000,
@@ -127,6 +128,7 @@ struct tcp {
     uint8_t probes;       /* keepalive probes unanswered */
     uint8_t persist_probes; /* probes of a closed window unanswered */
     uint8_t quick_acks;   /* left */
+    uint8_t acks_twice;   /* left, since something was lost not long ago */
     int8_t why;           /* adit_code that ended it */
     uint8_t dup_acks;     /* for peers without SACK */
     uint8_t reo_wnd_mult; /* RFC 8985: grows with the DSACKs of a round trip */
@@ -299,6 +301,7 @@ void tcp_arm_send_timer(struct tcp *t);
 void tcp_arm_send_timer_after_sending(struct tcp *t);
 
 /* ---- tcp_receive.c ---- */
+void tcp_loss_seen(struct tcp *t);      /* of the peer's segments, or of our ACKs */
 enum drop tcp_receive_data(struct tcp *t, struct tcp_segment *s, const struct packet *p);
 void tcp_receive_fin(struct tcp *t);
 /* The window to offer now, in octets; never takes back what was offered. */

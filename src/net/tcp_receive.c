@@ -11,9 +11,10 @@
  * ACKs: at once for anything out of order or unusual, for every full segment in the beginning (TCP_QUICK_ACKS) and for every two
  * later; else with the next data, or after 40 ms. A short request in the beginning, and a FIN, wait for 1 ms only: an upstream
  * nearby has answered by then, and each ACK that goes alone costs a write and a wake-up of the client. Since ACKs leave
- * once a turn, one answers a whole batch. Windows: SWS avoidance of RFC 9293 3.8.6.2.2, never taken back, growing with what
- * the handler consumes; an update goes alone only when little is left of the last one (the SYN's, which is not scaled, is smaller
- * than what there is, and no reason for one). RFC 2018, 2883. */
+ * once a turn, one answers a whole batch; and since the loss of that one would leave the peer without news until its probe, it
+ * goes twice for a while after something was lost. Windows: SWS avoidance of RFC 9293 3.8.6.2.2, never taken back, growing with
+ * what the handler consumes; an update goes alone only when little is left of the last one (the SYN's, which is not scaled, is
+ * smaller than what there is, and no reason for one). RFC 2018, 2883. */
 #include <string.h>
 #include "net/tcp_private.h"
 
@@ -196,6 +197,12 @@ static void tcp_acknowledge(struct tcp *t, bool at_once)
     }
 }
 
+void tcp_loss_seen(struct tcp *t)
+{
+    if (t->sack_on) /* else a repeated ACK means another loss */
+        t->acks_twice = TCP_ACKS_TWICE;
+}
+
 /* [seq, seq + len) begins at rcv_nxt. It is cut where islands lie in it: what came first stays. */
 static enum drop tcp_receive_in_order(struct tcp *t, const struct packet *p, const uint8_t *data,
                                       uint32_t len_bytes)
@@ -255,6 +262,7 @@ enum drop tcp_receive_data(struct tcp *t, struct tcp_segment *s, const struct pa
         return DROP_NONE;
     if (s->seq == t->rcv_nxt)
         return tcp_receive_in_order(t, p, s->data, s->len_bytes);
+    tcp_loss_seen(t);
     why = tcp_receive_out_of_order(t, s->seq, p, s->data, s->len_bytes);
     if (why == DROP_TCP_DUPLICATE) {
         t->dsack = (struct tcp_range){.from = s->seq, .to = s->seq + s->len_bytes};

@@ -8,7 +8,7 @@
 
 enum kind { RST, SYN, ACK, DATA, FIN, KINDS };
 enum place { BELOW, AT, IN, ABOVE, PLACES };
-enum reply { NO_REPLY, ACK_REPLY, ACK_SOON, RST_REPLY, SYN_ACK_REPLY };
+enum reply { NO_REPLY, ACK_REPLY, ACK_SOON, ACK_TWICE, RST_REPLY, SYN_ACK_REPLY };
 
 struct cell {
     enum drop verdict;
@@ -36,9 +36,9 @@ static const char *const place_names[] = {"below", "at", "in", "above"};
                  [AT] = {DROP_NONE, NO_REPLY, SAME},                                                \
                  [IN] = {DROP_NONE, NO_REPLY, SAME},                                                \
                  [ABOVE] = {DROP_TCP_SEQUENCE, ACK_REPLY, SAME}},                                   \
-        [DATA] = {[BELOW] = {DROP_TCP_DUPLICATE, ACK_REPLY, SAME},                                  \
+        [DATA] = {[BELOW] = {DROP_TCP_DUPLICATE, ACK_TWICE, SAME},                                  \
                   [AT] = {DROP_NONE, at_data, SAME},                                                \
-                  [IN] = {DROP_NONE, ACK_REPLY, SAME},                                              \
+                  [IN] = {DROP_NONE, ACK_TWICE, SAME},                                              \
                   [ABOVE] = {DROP_TCP_SEQUENCE, ACK_REPLY, SAME}},                                  \
         [FIN] = {[BELOW] = {DROP_TCP_SEQUENCE, ACK_REPLY, SAME},                                    \
                  [AT] = {DROP_NONE, at_fin, after_fin},                                             \
@@ -61,7 +61,7 @@ static const char *const place_names[] = {"below", "at", "in", "above"};
                  [AT] = {DROP_NONE, NO_REPLY, SAME},                                                \
                  [IN] = {DROP_NONE, NO_REPLY, SAME},                                                \
                  [ABOVE] = {DROP_TCP_SEQUENCE, ACK_REPLY, SAME}},                                   \
-        [DATA] = {[BELOW] = {DROP_TCP_DUPLICATE, ACK_REPLY, SAME},                                  \
+        [DATA] = {[BELOW] = {DROP_TCP_DUPLICATE, ACK_TWICE, SAME},                                  \
                   [AT] = {DROP_TCP_DUPLICATE, NO_REPLY, SAME},                                      \
                   [IN] = {DROP_TCP_DUPLICATE, NO_REPLY, SAME},                                      \
                   [ABOVE] = {DROP_TCP_SEQUENCE, ACK_REPLY, SAME}},                                  \
@@ -95,7 +95,7 @@ static const struct cell matrix[TCP_STATES][KINDS][PLACES] = {
                      [ABOVE] = {DROP_TCP_SEQUENCE, ACK_REPLY, SAME}},
             [DATA] = {[BELOW] = {DROP_TCP_DUPLICATE, ACK_REPLY, SAME},
                       [AT] = {DROP_NONE, ACK_SOON, TCP_ESTABLISHED},
-                      [IN] = {DROP_NONE, ACK_REPLY, TCP_ESTABLISHED},
+                      [IN] = {DROP_NONE, ACK_TWICE, TCP_ESTABLISHED},
                       [ABOVE] = {DROP_TCP_SEQUENCE, ACK_REPLY, SAME}},
             [FIN] = {[BELOW] = {DROP_TCP_SEQUENCE, ACK_REPLY, SAME},
                      [AT] = {DROP_NONE, ACK_SOON, TCP_CLOSE_WAIT},
@@ -192,6 +192,11 @@ static void check_reply(struct tcp_rig *r, enum reply reply)
     case ACK_REPLY:
         assert_non_null(o);
         assert_int_equal(o->s.flags & (TCP_ACK | TCP_RST | TCP_SYN), TCP_ACK);
+        break;
+    case ACK_TWICE: /* something was lost */
+        assert_non_null(o);
+        assert_int_equal(o->s.flags, TCP_ACK);
+        rig_out(r, TCP_ACK, o->s.seq, o->s.ack, 0);
         break;
     case RST_REPLY:
         assert_non_null(o);

@@ -148,6 +148,49 @@ static void two_full_segments_are_acknowledged_without_delay(void **state)
     rig_deinit(&r);
 }
 
+static void after_a_loss_acks_go_twice_for_a_while(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    in_order(&r, 1000);
+    rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
+    rig_silent(&r);
+    (void)rig_in(&r, TCP_ACK, r.snd + 1000, rig_ours(&r), 1000); /* the one in front was lost */
+    rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
+    rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
+    rig_silent(&r);
+    in_order(&r, 1000);
+    r.snd += 1000;
+    for (int i = 0; i < TCP_ACKS_TWICE; i++) {
+        tcp_stream(r.t)->ops->consume(tcp_stream(r.t), r.t->rx.bytes);
+        for (int k = 0; i > 0 && k < 2; k++)
+            in_order(&r, 1000);
+        rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
+        if (i < TCP_ACKS_TWICE - 1)
+            rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
+        rig_silent(&r);
+        rig_forget_output(&r);
+    }
+    rig_deinit(&r);
+}
+
+static void without_sack_an_ack_goes_once(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    r.t->sack_on = false;
+    (void)rig_in(&r, TCP_ACK, r.snd + 1000, rig_ours(&r), 1000);
+    rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
+    rig_silent(&r);
+    rig_deinit(&r);
+}
+
 static void octets_beyond_a_hole_are_sacked_the_most_recent_first(void **state)
 {
     struct tcp_rig r;
@@ -393,6 +436,8 @@ int main(void)
         cmocka_unit_test(data_in_order_is_acknowledged_once_a_turn),
         cmocka_unit_test(the_first_sixteen_are_acknowledged_at_once_the_next_after_40_ms),
         cmocka_unit_test(a_request_is_acknowledged_by_its_answer),
+        cmocka_unit_test(after_a_loss_acks_go_twice_for_a_while),
+        cmocka_unit_test(without_sack_an_ack_goes_once),
         cmocka_unit_test(a_request_whose_answer_takes_long_is_acknowledged_after_a_millisecond),
         cmocka_unit_test(a_fin_is_acknowledged_by_ours_if_that_follows_at_once),
         cmocka_unit_test(two_full_segments_are_acknowledged_without_delay),
