@@ -131,12 +131,13 @@ static int column_stack(struct column *c, const struct bench_args *args, uint16_
     int ends[2];
     adit_alias alias = {0};
     struct tunnel tunnel = {0};
-    struct sandbox sandbox = {.pid = -1, .control = -1, .device = {.fd = -1}};
+    struct sandbox sandbox = {.pid = -1, .control = -1};
     struct tunnel_options outside = {
         .via = "direct", .stack = c->name, .mtu_bytes = args->mtu_bytes, .aliases = &alias, .aliases_count = 1,
         .kernel_for = strcmp(c->name, "mixed") ? NULL : "all"};
     struct play play = {.order = {.seconds = args->seconds, .to = {.sin_family = AF_INET}}};
     struct sandbox_options inside = {
+        .workers = 1,
         .mtu_bytes = args->mtu_bytes, .listens = tunnel_listens(&outside), .run = play_run, .ctx = &play, .signals = signals};
     inet_pton(AF_INET, TARGET, &play.order.to.sin_addr);
     play.order.to.sin_port = htons(TARGET_PORT);

@@ -113,7 +113,7 @@ static bool scene_show(const struct demo_scene *scene, const char *stack, const 
     int ends[2];
     struct complaint why = {0};
     struct tunnel tunnel;
-    struct sandbox sandbox = {.pid = -1, .control = -1, .device = {.fd = -1}};
+    struct sandbox sandbox = {.pid = -1, .control = -1};
     struct tunnel_options outside = {
         .via = scene->via, .stack = stack, .kernel_for = KERNEL_PORTS, .mtu_bytes = MTU_BYTES};
     if (pipe2(ends, O_CLOEXEC)) {
@@ -122,7 +122,8 @@ static bool scene_show(const struct demo_scene *scene, const char *stack, const 
     }
     struct demo_play play = {.scene = scene, .results = ends[1]};
     struct sandbox_options inside = {
-        .mtu_bytes = MTU_BYTES, .listens = tunnel_listens(&outside), .run = scene_play, .ctx = &play, .signals = signals};
+        .mtu_bytes = MTU_BYTES, .workers = 1, .listens = tunnel_listens(&outside), .run = scene_play, .ctx = &play,
+        .signals = signals};
     double cpu = summary_cpu_seconds();
     bool ok = tunnel_init(&tunnel, &outside, &why) == 0 &&
               scene_run(&tunnel, &sandbox, &inside, &why) == 0;

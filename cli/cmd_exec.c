@@ -29,7 +29,7 @@
 
 struct exec_args {
     const char *via, *stack, *engine, *kernel_for, *pcap, *fault, *dns;
-    uint32_t mtu_bytes, flows_max; /* flows_max 0: the library's */
+    uint32_t mtu_bytes, workers, flows_max; /* flows_max 0: the library's */
     int no_offload, summary, verbose;
 };
 
@@ -49,6 +49,8 @@ static const struct option exec_options[] = {
                 "with mixed or auto: 80,443,8000-8080 or all end in the kernel"),
     {"mtu", 0, OPTION_NUMBER, "BYTES", "of the device inside; default 1500",
      offsetof(struct exec_args, mtu_bytes), 1280, 65535},
+    {"workers", 0, OPTION_NUMBER, "N", "threads, each with its own queue and flows; default 1",
+     offsetof(struct exec_args, workers), 1, DEVICE_QUEUES_MAX},
     EXEC_OPTION(0, "no-offload", OPTION_FLAG, NULL, no_offload,
                 "packets of the MTU, one at a time, as on old kernels; slower"),
     EXEC_OPTION('w', "pcap", OPTION_TEXT, "FILE", pcap, "write every packet to FILE"),
@@ -183,11 +185,12 @@ static int exec_command(const struct exec_args *args, char **argv, const sigset_
                                      .no_offload = args->no_offload,
                                      .listens = tunnel_listens(&outside),
                                      .engine = tunnel_engine(&outside),
+                                     .workers = args->workers,
                                      .resolv_conf = dns.resolv_conf,
                                      .run = command_execute,
                                      .ctx = argv,
                                      .signals = signals};
-    struct sandbox sandbox = {.pid = -1, .control = -1, .device = {.fd = -1}};
+    struct sandbox sandbox = {.pid = -1, .control = -1};
     struct tunnel tunnel = {0};
     double started = summary_clock_seconds();
     int status = STATUS_NOT_STARTED;
@@ -209,7 +212,7 @@ static int exec_command(const struct exec_args *args, char **argv, const sigset_
 
 static int exec_run(const struct command *self, int argc, char **argv)
 {
-    struct exec_args args = {.via = "direct", .stack = "", .mtu_bytes = 1500};
+    struct exec_args args = {.via = "direct", .stack = "", .mtu_bytes = 1500, .workers = 1};
     int status = STATUS_OK;
     int first = command_parse(self, argv, &args, &status);
     if (first < 0)

@@ -6,12 +6,13 @@
 #include <stdint.h>
 #include "complaint.h"
 
-enum { DEVICE_LISTENERS_MAX = 2, DEVICE_SHORTCUT_MAX = 3 };
+enum { DEVICE_LISTENERS_MAX = 2, DEVICE_SHORTCUT_MAX = 3, DEVICE_QUEUES_MAX = 16 };
 
 struct sandbox_options;
 
 struct device {
-    int fd; /* -1: none */
+    int fds[DEVICE_QUEUES_MAX]; /* one for each worker */
+    size_t fds_count;           /* 0: there is no device */
     int vnet_hdr;
     int listeners[DEVICE_LISTENERS_MAX]; /* where the kernel accepts flows, for the stack "system" */
     size_t listeners_count;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* device: a TUN by the library's adit_device_open(), and the facts about /dev/net/tun when that fails.
+/* device: a TUN by the library's adit_device_open_queues(), and the facts about /dev/net/tun when that fails.
  *
  * The device node is a file of the host's: in a user namespace its owner and mode count as they do outside, whatever
  * capabilities the process has inside. */
@@ -64,9 +64,10 @@ int device_make(struct device *d, const struct device_node *node, const struct s
     o.mtu_bytes = inside->mtu_bytes;
     o.no_offload = inside->no_offload;
     o.default_route = 1;
-    if (adit_device_open(&o, &d->fd, &d->vnet_hdr, name, &e) < 0)
+    if (adit_device_open_queues(&o, d->fds, inside->workers, &d->vnet_hdr, name, &e) < 0)
         return complain(why, node, &e);
     o.engine = inside->engine;
+    d->fds_count = inside->workers;
     if (inside->listens && adit_device_listen(&o, name, d->listeners, &d->listeners_count, &e) < 0) {
         device_close(d);
         return complaint_from_error(why, &e);
@@ -79,11 +80,10 @@ int device_make(struct device *d, const struct device_node *node, const struct s
 
 void device_close(struct device *d)
 {
-    if (d->fd >= 0)
-        close(d->fd);
+    while (d->fds_count > 0)
+        close(d->fds[--d->fds_count]);
     while (d->listeners_count > 0)
         close(d->listeners[--d->listeners_count]);
     while (d->shortcut_count > 0)
         close(d->shortcut[--d->shortcut_count]);
-    d->fd = -1;
 }

@@ -19,6 +19,7 @@ struct
     int no_offload;          /* of the device: packets of its MTU, one at a time */
     bool listens;            /* the device gets listeners */
     const char *engine;      /* and what this engine needs; NULL: the best one */
+    uint32_t workers;        /* as many queues */
     const char *resolv_conf; /* the text of the private one; NULL: the host's stays in sight */
     int (*run)(void *ctx); /* in the child, at the word "go"; what it returns is the exit status */
     void *ctx;
@@ -28,7 +29,7 @@ struct
 struct sandbox {
     pid_t pid;
     int control; /* the child waits at its other end; our closing it means "do not start" */
-    struct device device; /* the TUN; fd -1 once sandbox_device_take() was called */
+    struct device device; /* the TUN; none any more once sandbox_device_take() was called */
 };
 
 /* Forks; when it returns 0 the child stands in its namespaces with everything set up and no capability left. Call it

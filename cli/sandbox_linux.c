@@ -6,7 +6,7 @@
  *         |                                                  | namespaces: user (unless root), network, mount
  *         |                                                  | lo up, TUN with addresses and default routes
  *         |                                                  | private resolv.conf, then no capabilities
- *         |<-- struct sandbox_ready + descriptor of the TUN --|
+ *         |<-- struct sandbox_ready + descriptors of the TUN -|
  *         | adit_new, adit_start                             | waits
  *         |-- one octet: go -------------------------------->|
  *         | waits (job.h)                                    | run(): execvp
@@ -29,7 +29,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The child's one message. The device's descriptors come with it when ok: the TUN's, those of the listeners, and those of the
+/* The child's one message. The device's descriptors come with it when ok: the TUN's queues, the listeners', and those of the
  * engine. */
 struct sandbox_ready {
     int ok;
@@ -37,7 +37,7 @@ struct sandbox_ready {
     struct complaint why;
 };
 
-enum { FDS_MAX = 1 + DEVICE_LISTENERS_MAX + DEVICE_SHORTCUT_MAX };
+enum { FDS_MAX = DEVICE_QUEUES_MAX + DEVICE_LISTENERS_MAX + DEVICE_SHORTCUT_MAX };
 
 union control_space { /* ancillary data for the descriptors, aligned */
     struct cmsghdr header;
@@ -61,7 +61,8 @@ static int child_setup(const struct sandbox_options *o, struct device *d, struct
 static size_t device_row(struct device *d, int *row[FDS_MAX])
 {
     size_t n = 0;
-    row[n++] = &d->fd;
+    for (size_t i = 0; i < d->fds_count; i++)
+        row[n++] = &d->fds[i];
     for (size_t i = 0; i < d->listeners_count; i++)
         row[n++] = &d->listeners[i];
     for (size_t i = 0; i < d->shortcut_count; i++)
@@ -94,7 +95,7 @@ static void ready_send(int control, struct sandbox_ready *ready)
 
 static void child_main(int control, const struct sandbox_options *o)
 {
-    struct sandbox_ready ready = {.device = {.fd = -1}};
+    struct sandbox_ready ready = {0};
     sigprocmask(SIG_SETMASK, o->signals, NULL);
     ready.ok = child_setup(o, &ready.device, &ready.why) == 0;
     ready_send(control, &ready);
@@ -150,7 +151,7 @@ static int sandbox_await(struct sandbox *s, struct complaint *why)
 int sandbox_open(struct sandbox *s, const struct sandbox_options *o, struct complaint *why)
 {
     int ends[2];
-    *s = (struct sandbox){.pid = -1, .control = -1, .device = {.fd = -1}};
+    *s = (struct sandbox){.pid = -1, .control = -1};
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) {
         complaint_what(why, "no socket for the child process");
         return complaint_os(why, "socketpair", errno);
@@ -176,7 +177,7 @@ int sandbox_open(struct sandbox *s, const struct sandbox_options *o, struct comp
 struct device sandbox_device_take(struct sandbox *s)
 {
     struct device device = s->device;
-    s->device = (struct device){.fd = -1};
+    s->device = (struct device){0};
     return device;
 }
 
@@ -200,5 +201,5 @@ void sandbox_close(struct sandbox *s)
             while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
                 ;
     }
-    *s = (struct sandbox){.pid = -1, .control = -1, .device = {.fd = -1}};
+    *s = (struct sandbox){.pid = -1, .control = -1};
 }

@@ -2,7 +2,7 @@
 /* tunnel: from a TUN descriptor and a URL to a running instance (tunnel.h).
  *
  *   tunnel_init    the URL becomes a handler, the capture file is opened
- *   tunnel_start   adit_new on the descriptor, adit_start: one worker thread
+ *   tunnel_start   adit_new on the descriptor, adit_start: a thread for each worker
  *   tunnel_drain   after the command has ended
  *   tunnel_deinit  adit_free, and the rest in reverse
  *
@@ -81,8 +81,9 @@ static void options_fill(struct tunnel *t, const struct device *device, adit_opt
     int verbose = from->verbose > 2 ? 2 : from->verbose;
     adit_options_init(o, ADIT_PRESET_DESKTOP);
     o->kind = ADIT_DEV_FD;
-    o->fds = &device->fd;
-    o->fds_count = 1;
+    o->fds = device->fds;
+    o->fds_count = device->fds_count;
+    o->workers = (uint16_t)device->fds_count;
     o->take_fds = 1;
     o->fd_vnet_hdr = device->vnet_hdr;
     o->listeners = device->listeners;

@@ -29,6 +29,14 @@ static void host_dial_release(struct loop_leftover *o)
     adit_dial_cancel(LIST_ENTRY(o, adit_dial, leftover));
 }
 
+static const struct sock_config *sockets_of(const adit *a, const adit_loop *l)
+{
+    for (unsigned i = 1; i < a->options.workers; i++)
+        if (a->workers[i].loop == l)
+            return &a->workers[i].stack.config.sockets;
+    return &a->workers[0].stack.config.sockets;
+}
+
 adit_dial *adit_dial_start(adit *a, adit_loop *l, int proto, const adit_dest *to, adit_dial_fn fn, void *arg)
 {
     adit_dial *d = malloc(sizeof(*d));
@@ -36,7 +44,7 @@ adit_dial *adit_dial_start(adit *a, adit_loop *l, int proto, const adit_dest *to
     if (!d)
         return NULL;
     *d = (adit_dial){.leftover = {.release = host_dial_release}, .fn = fn, .arg = arg};
-    d->dial = dial_start(l, &a->worker.stack.config.sockets, proto, to, 0, a->options.dial_ms * 1000000ull,
+    d->dial = dial_start(l, sockets_of(a, l), proto, to, 0, a->options.dial_ms * 1000000ull,
                          host_dial_done, d);
     if (!d->dial) {
         free(d);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/error.h"
+#include "dev/dev.h"
 
 enum { SECONDS = 1000, MINUTES = 60 * SECONDS, HOURS = 60 * MINUTES, KIB = 1024, MIB = 1024 * 1024 };
 
@@ -50,6 +51,7 @@ enum {
     WINDOW_MAX_BYTES = 1 << 30, /* RFC 7323 2.2 */
     MSS_CLAMP_MIN_BYTES = 88,
     NAME_MAX_BYTES = 15,        /* of an interface: IFNAMSIZ */
+    WORKERS_MAX = DEVICE_QUEUES_MAX,
 };
 
 static bool preset_is_known(int preset)
@@ -100,8 +102,14 @@ static void options_fill(adit_options *o)
         o->engine = "";
     if (o->log_level == 0)
         o->log_level = ADIT_LOG_INFO;
-    if (o->workers == 0)
-        o->workers = 1;
+}
+
+/* One for each queue that is given; else one, which most hosts are best served by. */
+static uint16_t workers_default(const adit_options *o)
+{
+    if (o->kind != ADIT_DEV_FD || o->fds_count <= 1)
+        return 1;
+    return o->fds_count < WORKERS_MAX ? (uint16_t)o->fds_count : WORKERS_MAX;
 }
 
 void adit_options_init_(adit_options *o, int preset, size_t size)
@@ -154,8 +162,6 @@ static int check_device(const adit_options *o, adit_error *err)
         return bad(err, "output", "an external device needs it", "set a function that takes packets");
     if (o->kind == ADIT_DEV_FD && (!o->fds || o->fds_count == 0))
         return bad(err, "fds", "a device made of descriptors needs one", "set fds and fds_count");
-    if (o->kind == ADIT_DEV_FD && o->fds_count > 1)
-        return error_set(err, ADIT_ENOTSUP, 0, "options", "fds_count: this version runs one queue", "give it one descriptor");
     if (o->listeners_count > 2 || (o->listeners_count > 0 && !o->listeners))
         return bad(err, "listeners", "one socket for each family", "pass on what adit_device_listen() gave");
     if (o->shortcut_count > ADIT_SHORTCUT_FDS_MAX || (o->shortcut_count > 0 && !o->shortcut))
@@ -231,6 +237,26 @@ static int check_limits(const adit_options *o, adit_error *err)
     return check_range(err, "mss_clamp_bytes", o->mss_clamp_bytes, MSS_CLAMP_MIN_BYTES, 65535);
 }
 
+static int check_workers(const adit_options *o, adit_error *err)
+{
+    int e = check_range(err, "workers", o->workers, 1, WORKERS_MAX);
+
+    if (e)
+        return e;
+    if (o->kind == ADIT_DEV_EXTERNAL && o->workers > 1)
+        return error_set(err, ADIT_ENOTSUP, 0, "options", "workers: an external device has one queue",
+                         "set 0 or 1, or make several instances");
+    if (o->kind == ADIT_DEV_FD && o->workers > o->fds_count)
+        return error_setf(err, ADIT_EINVAL, 0, "options", "give a descriptor for each queue, opened with IFF_MULTI_QUEUE",
+                          "workers: %u workers need as many queues, and there are %zu", o->workers, o->fds_count);
+    if (o->kind == ADIT_DEV_FD && o->workers < o->fds_count)
+        return error_setf(err, ADIT_EINVAL, 0, "options", "set 0, or as many as there are descriptors",
+                          "workers: %zu queues need as many workers, and there are %u", o->fds_count, o->workers);
+    if (o->memory_bytes / o->workers < MEMORY_MIN_BYTES)
+        return bad(err, "memory_bytes", "less than 1 MiB for each worker", "raise it, or take fewer workers");
+    return 0;
+}
+
 static int check_all(const adit_options *o, adit_error *err)
 {
     int e = check_device(o, err);
@@ -247,9 +273,9 @@ static int check_all(const adit_options *o, adit_error *err)
         e = check_interface_name(err, "bind_iface", o->bind_iface);
     if (e)
         return e;
-    if (o->workers > 1)
-        return error_set(err, ADIT_ENOTSUP, 0, "options", "workers: this version runs one worker",
-                         "set 0 or 1, or make several instances");
+    e = check_workers(o, err);
+    if (e)
+        return e;
     if (o->alloc && (!o->alloc->alloc || !o->alloc->free))
         return bad(err, "alloc", "an allocator without alloc or free", "set both, or NULL for the C library's");
     return 0;
@@ -270,6 +296,8 @@ int options_take(adit_options *out, const adit_options *in, adit_error *err)
     if (!preset_is_known(all.preset))
         return bad(err, "preset", "no such preset", "ADIT_PRESET_DESKTOP, _MOBILE, _ROUTER or _SERVER");
     options_fill(&all);
+    if (all.workers == 0)
+        all.workers = workers_default(&all);
     set_at_most(&all.tcp_half_open_max, all.tcp_max);
     set_at_most(&all.tcp_per_client_max, all.tcp_max);
     set_at_most(&all.tcp_half_open_per_client_max, all.tcp_half_open_max);

@@ -9,6 +9,8 @@
 #include "wire/drop.h"
 #include "worker.h"
 
+static_assert(sizeof(adit_stats) % sizeof(uint64_t) == 0 && offsetof(adit_stats, rx_bytes) % sizeof(uint64_t) == 0,
+              "counters only, behind the size: they are summed as an array");
 static_assert(DROP_COUNT <= ADIT_DROPS_MAX, "adit_stats.drops has room for each reason");
 
 int report_init(struct report *r)
@@ -46,6 +48,7 @@ static void stats_collect(const struct worker *w, adit_stats *s)
         .udp_open = n->udp_open,
         .udp_total = n->udp_total,
         .icmp_total = n->icmp_total,
+        .handed_over = n->handed_over,
         .memory_used_bytes = w->memory.used_bytes,
         .memory_peak_bytes = w->memory.peak_bytes,
         .memory_budget_bytes = w->memory.budget_bytes,
@@ -87,19 +90,34 @@ uint64_t report_next_ns(const struct report *r)
     return r->is_stale ? r->copied_ns + REPORT_NS : WHEEL_NEVER;
 }
 
+/* Sums, and highest values that are summed too: that of all workers at one time is not known. */
+static void stats_add(adit_stats *sum, const adit_stats *s)
+{
+    uint64_t *to = (uint64_t *)(void *)((uint8_t *)sum + offsetof(adit_stats, rx_bytes));
+    const uint64_t *from = (const uint64_t *)(const void *)((const uint8_t *)s + offsetof(adit_stats, rx_bytes));
+    size_t count = (sizeof(*s) - offsetof(adit_stats, rx_bytes)) / sizeof(*to);
+
+    for (size_t i = 0; i < count; i++)
+        to[i] += from[i];
+}
+
 int adit_get_stats(adit *a, adit_stats *s)
 {
-    struct report *r = &a->worker.report;
     size_t size = s->size;
-    adit_stats all;
+    adit_stats all = {0}, one;
 
     if (size < sizeof(size))
         return ADIT_EINVAL;
-    uv_mutex_lock(&r->mutex);
-    all = r->stats;
-    uv_mutex_unlock(&r->mutex);
-    if (loop_is_own_thread(a->worker.loop))
-        stats_collect(&a->worker, &all);
+    for (unsigned i = 0; i < a->options.workers; i++) {
+        struct worker *w = &a->workers[i];
+
+        uv_mutex_lock(&w->report.mutex);
+        one = w->report.stats;
+        uv_mutex_unlock(&w->report.mutex);
+        if (loop_is_own_thread(w->loop) && (i == 0 || w == instance_worker(a)))
+            stats_collect(w, &one);
+        stats_add(&all, &one);
+    }
     /* A host of a newer header finds zeros in what this library does not count. */
     memset(s, 0, size);
     memcpy(s, &all, size < sizeof(all) ? size : sizeof(all));
@@ -109,24 +127,25 @@ int adit_get_stats(adit *a, adit_stats *s)
 
 int adit_status(adit *a, char *text, size_t len)
 {
-    const struct worker *w = &a->worker;
+    struct worker *w = &a->workers[0];
     adit_stats s = {.size = sizeof(s)};
     uint32_t v = adit_version();
     const char *engine;
     char device[sizeof(w->report.device)], fallback[sizeof(w->report.fallback)];
 
     (void)adit_get_stats(a, &s);
-    uv_mutex_lock(&a->worker.report.mutex);
+    uv_mutex_lock(&w->report.mutex);
     memcpy(device, w->report.device, sizeof(device));
     memcpy(fallback, w->report.fallback, sizeof(fallback));
     engine = w->report.engine;
-    uv_mutex_unlock(&a->worker.report.mutex);
+    uv_mutex_unlock(&w->report.mutex);
     return snprintf(text, len,
                     "version: %u.%u.%u\n"
                     "device: %s\n"
                     "device-kind: %s\n"
                     "device-offloads: %s\n"
                     "mtu: %u\n"
+                    "workers: %u\n"
                     "stack: %s\n"
                     "engine: %s\n"
                     "%s%s%s"
@@ -135,9 +154,10 @@ int adit_status(adit *a, char *text, size_t len)
                     "udp: %" PRIu64 " open, %" PRIu64 " in all\n"
                     "memory: %" PRIu64 " of %" PRIu64 " bytes\n",
                     v >> 24, v >> 16 & 0xff, v >> 8 & 0xff, w->device->ifname, w->device->ops->name, device,
-                    w->device->mtu_bytes, w->stack.ops->name, engine ? engine : "none", *fallback ? "fallback: " : "", fallback,
-                    *fallback ? "\n" : "", s.tcp_open, s.tcp_half_open, s.tcp_total, s.tcp_kernel_open, s.tcp_kernel_total,
-                    s.udp_open, s.udp_total, s.memory_used_bytes, s.memory_budget_bytes);
+                    w->device->mtu_bytes, (unsigned)a->options.workers, w->stack.ops->name, engine ? engine : "none",
+                    *fallback ? "fallback: " : "", fallback, *fallback ? "\n" : "", s.tcp_open, s.tcp_half_open, s.tcp_total,
+                    s.tcp_kernel_open, s.tcp_kernel_total, s.udp_open, s.udp_total, s.memory_used_bytes,
+                    s.memory_budget_bytes);
 }
 
 const char *adit_drop_name(unsigned reason)

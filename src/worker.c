@@ -16,6 +16,7 @@ static void worker_fail(struct worker *w, int code, const char *msg)
         return;
     error_set(&w->fatal, code, 0, "device", msg, "make a new instance");
     log_write(w->log, ADIT_LOG_ERROR, "worker", 0, msg, "device", w->device->ifname, NULL);
+    adit_stop(w->stack.config.engine); /* the others end too */
 }
 
 static void worker_watch_device(struct worker *w)
@@ -112,6 +113,25 @@ static int worker_echo(void *ctx, struct echo *e, const struct ip_header *ip, co
     return stack_echo(&w->stack, e, ip, m);
 }
 
+/* net_env.hand_over */
+static bool worker_hand_over(void *ctx, unsigned worker, const struct packet *p)
+{
+    struct worker *w = ctx;
+
+    return crew_send(w->crew, w->index, worker, p);
+}
+
+/* One that another worker handed over. */
+static void worker_take(void *ctx, const struct packet *p)
+{
+    struct worker *w = ctx;
+
+    if (p->data)
+        net_input_handed_over(&w->net, p, loop_now_ns(w->loop));
+    else
+        net_drop(&w->net, DROP_NO_MEMORY);
+}
+
 /* A keyed function of a counter: no system call, and it cannot fail once it has its key. */
 static void worker_random(void *ctx, void *buf, size_t len_bytes)
 {
@@ -153,7 +173,7 @@ static void worker_try_end(struct worker *w, uint64_t now_ns)
         return;
     w->is_ended = true;
     report_update(w, now_ns, true);
-    if (w->fatal.code && h->stopped)
+    if (w->fatal.code && h->stopped && !atomic_exchange(&w->crew->has_ended, true))
         h->stopped(w->stack.config.handler_ctx, w->stack.config.engine, &w->fatal);
     loop_stop(w->loop);
 }
@@ -211,6 +231,7 @@ static void worker_turn(void *ctx, uint64_t now_ns)
     if (!w->is_stopping && (atomic_load(&w->stop_wanted) || w->fatal.code))
         worker_begin_stop(w, now_ns);
     worker_poll_device(w, now_ns);
+    crew_receive(w->crew, w->index, &w->bufs, worker_take, w);
     for (int pass = 0; pass < WORKER_PASSES; pass++) {
         worker_serve(w);
         net_expire(&w->net, now_ns);
@@ -400,30 +421,54 @@ static int worker_shortcut(void *ctx, adit_socket *flows, const char **why)
     return 0;
 }
 
+/* The device, or a queue of the one that the first worker made. */
+static int worker_open_queue(struct worker *w, struct device **d, adit_error *err)
+{
+    const adit_options *o = w->options;
+    struct crew *c = w->crew;
+    int e;
+
+    if (o->kind == ADIT_DEV_FD)
+        return fd_open(d, o, w->index, &w->bufs, w->log, err);
+    if (o->kind == ADIT_DEV_EXTERNAL)
+        return external_open(d, o, &w->bufs, w->log, err);
+    if (w->index > 0)
+        return tun_open_queue(d, c->first_device, c->queues[--c->queues_count], &w->bufs, w->log, err);
+    e = tun_open(d, o, &w->bufs, w->log, err);
+    if (e)
+        return e;
+    memcpy(c->queues, (*d)->queues, sizeof(c->queues));
+    c->queues_count = (*d)->queues_count;
+    (*d)->queues_count = 0;
+    return 0;
+}
+
+static int worker_open_capture(struct worker *w, struct device **d, adit_error *err)
+{
+    const adit_options *o = w->options;
+    int e = w->index == 0 ? pcap_open(d, *d, o->capture, o->capture_ctx, o->capture_snap_bytes)
+                          : pcap_open_more(d, *d, o->capture, o->capture_ctx, o->capture_snap_bytes);
+
+    return e ? error_set(err, e, 0, "pcap", "the capture cannot be started", "") : 0;
+}
+
 /* The capture is nearest to the stack: it shows what the stack saw and sent, after the fault injector did its part. */
 static int worker_open_device(struct worker *w, adit_error *err)
 {
     const adit_options *o = w->options;
     struct device *d = NULL;
     uint64_t seed;
-    int e = ADIT_EINVAL;
+    int e = worker_open_queue(w, &d, err);
 
-    if (o->kind == ADIT_DEV_CREATE)
-        e = tun_open(&d, o, &w->bufs, w->log, err);
-    else if (o->kind == ADIT_DEV_FD)
-        e = fd_open(&d, o, &w->bufs, w->log, err);
-    else if (o->kind == ADIT_DEV_EXTERNAL)
-        e = external_open(&d, o, &w->bufs, w->log, err);
     if (e == 0 && o->fault) {
         worker_random(w, &seed, sizeof(seed));
         e = fault_open(&d, d, o->fault, seed, err);
     }
-    if (e == 0 && o->capture) {
-        e = pcap_open(&d, d, o->capture, o->capture_ctx, o->capture_snap_bytes);
-        if (e)
-            error_set(err, e, 0, "pcap", "the capture cannot be started", "");
-    }
+    if (e == 0 && o->capture)
+        e = worker_open_capture(w, &d, err);
     w->device = e == 0 ? d : NULL;
+    if (w->index == 0)
+        w->crew->first_device = w->device;
     return e;
 }
 
@@ -459,6 +504,10 @@ static int worker_init_net(struct worker *w, adit_error *err)
         .aliases_count = o->aliases_count,
         .loopbacks = o->loopbacks,
         .loopbacks_count = o->loopbacks_count,
+        .owners = w->crew->seats ? &w->crew->owners : NULL,
+        .flow_key = &w->crew->flow_key,
+        .worker = w->index,
+        .workers = w->crew->count,
     };
     struct net_env env = {
         .ctx = w,
@@ -466,6 +515,7 @@ static int worker_init_net(struct worker *w, adit_error *err)
         .prepare = worker_prepare,
         .echo = worker_echo,
         .random = worker_random,
+        .hand_over = worker_hand_over,
     };
     int e = net_init(&w->net, &config, &env, &w->memory, &w->bufs, w->log, loop_now_ns(w->loop));
 
@@ -534,23 +584,32 @@ static int worker_init_watch(struct worker *w, adit_error *err)
     return 0;
 }
 
-static int worker_choose_stack(const adit_options *o, const struct stack_ops **ops, adit_error *err)
+/* By default it is one that runs so many workers; where one is named that does not, that is said. */
+static int worker_choose_stack(const struct worker *w, const struct stack_ops **ops, adit_error *err)
 {
+    const adit_options *o = w->options;
     struct stack_wish wish = {.name = o->stack, .all_networks = o->include_all_networks != 0};
+    bool has_kernel = (o->kind == ADIT_DEV_CREATE && o->addrs_count > 0) || (o->kind == ADIT_DEV_FD && o->listeners_count > 0);
+    int e;
 
-    wish.has_kernel = (o->kind == ADIT_DEV_CREATE && o->addrs_count > 0) || (o->kind == ADIT_DEV_FD && o->listeners_count > 0);
-    return stack_choose(ops, &wish, err);
+    wish.has_kernel = w->crew->count == 1 ? has_kernel : *o->stack != '\0';
+    e = stack_choose(ops, &wish, err);
+    if (e == 0 && w->crew->count > 1 && (*ops)->listeners != STACK_LISTENERS_NONE)
+        e = error_setf(err, ADIT_ENOTSUP, 0, "options", "take one worker, or the stack \"userspace\"",
+                       "workers: the stack \"%s\" runs one worker: the kernel accepts at one place", (*ops)->name);
+    return e;
 }
 
-int worker_init(struct worker *w, adit *engine, const adit_options *options, const struct log *log, adit_error *err)
+int worker_init(struct worker *w, adit *engine, adit_error *err)
 {
+    const adit_options *options = w->options;
     const struct stack_ops *ops;
     uint64_t cached_bytes = options->memory_bytes / 8;
     int e;
 
-    *w = (struct worker){.options = options, .log = log, .retry_ns = WHEEL_NEVER, .trim_ns = WHEEL_NEVER,
-                         .sock_log_limit = {.burst = 5}};
-    e = worker_choose_stack(options, &ops, err);
+    w->retry_ns = w->trim_ns = WHEEL_NEVER;
+    w->sock_log_limit.burst = 5;
+    e = worker_choose_stack(w, &ops, err);
     if (e)
         return e;
     e = report_init(&w->report);
@@ -576,6 +635,7 @@ int worker_init(struct worker *w, adit *engine, const adit_options *options, con
     e = worker_init_watch(w, err);
     if (e)
         goto undo_stack;
+    crew_join(w->crew, w->index, w->loop, &w->memory);
     report_update(w, loop_now_ns(w->loop), true);
     return 0;
 
@@ -616,6 +676,7 @@ void worker_deinit(struct worker *w)
     device_close(w->device);
     listen_close(w->listeners, &w->listeners_count);
     shortcut_close(w->shortcut, &w->shortcut_count);
+    crew_leave(w->crew, w->index);
     buf_pool_deinit(&w->bufs);
     assert(w->memory.used_bytes == 0);
     report_deinit(&w->report);

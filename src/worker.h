@@ -4,6 +4,7 @@
  * A turn, run by the loop after the callbacks of each iteration:
  *
  *     device readable -> recv a batch -> net_input      (until the device is empty, 64 packets, or 1 MiB)
+ *     what other workers handed over -> net_input
  *     repeat: serve what is ready -> net_expire -> net_output      (while serving made more ready; bounded)
  *     settle buffers -> report
  *
@@ -21,6 +22,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "crew.h"
 #include "dev/dev.h"
 #include "net/net.h"
 #include "sock/loop.h"
@@ -40,7 +42,9 @@ enum {
 #define WORKER_TRIM_NS 500000000ull
 
 struct worker {
-    const adit_options *options;
+    const adit_options *options; /* its share of the limits */
+    struct crew *crew;
+    unsigned index;              /* in the crew */
     const struct log *log;
     struct memory memory;
     struct buf_pool bufs;
@@ -72,8 +76,9 @@ struct worker {
     adit_error fatal;          /* why it stops by itself; code 0: it does not */
 };
 
-/* Opens the device and makes everything ready. Undoes all of it on failure. options and log are borrowed for life. */
-int worker_init(struct worker *w, adit *engine, const adit_options *options, const struct log *log, adit_error *err);
+/* Opens the device, or its queue, and makes everything ready. Undoes all of it on failure. w: crew, index, options and log
+ * are set and borrowed for life; the rest is zero. */
+int worker_init(struct worker *w, adit *engine, adit_error *err);
 /* Who gets the flows. Before the loop runs. */
 void worker_set_handler(struct worker *w, const adit_handler *h, void *ctx);
 /* After the loop has ended (is_ended), or before it ever ran and nothing was dialled. */

@@ -99,7 +99,7 @@ typedef struct adit_options {
     const char *netns;       /* name or path of the network namespace the device lives in; sockets stay outside */
     adit_socket netns_fd;    /* the same as a descriptor; borrowed until adit_free() where the stack is mixed; ADIT_NO_SOCKET */
     int no_offload;          /* no vnet header: one MTU-sized packet per read and write */
-    const adit_socket *fds;  /* ADIT_DEV_FD: one per queue */
+    const adit_socket *fds;  /* ADIT_DEV_FD: one per queue; several are queues of one device, and as many workers */
     size_t fds_count;
     int take_fds;            /* 0: duplicated, yours stay open; 1: ours from the call of adit_new on, also when it fails */
     int fd_vnet_hdr;         /* each packet on the descriptors carries a 10-octet virtio-net header */
@@ -118,7 +118,8 @@ typedef struct adit_options {
     size_t aliases_count;
     int allow_martians;      /* accept loopback, multicast and other bogus addresses from the device */
 
-    /* limits, per worker where flows are concerned */
+    /* limits of the instance. Each of several workers gets an equal part, so that a client whose flows do not fall on all
+     * alike meets its limit a little early */
     uint64_t memory_bytes;   /* budget for flows and buffers */
     uint32_t tcp_max, udp_max;   /* flows, mappings */
     uint32_t tcp_per_client_max;
@@ -157,7 +158,9 @@ typedef struct adit_options {
     void *sys_ctx;           /* of now_ns and random */
 
     /* threads */
-    uint16_t workers;        /* 0: decide. One is what this version runs */
+    /* Threads, each with a queue of the device (IFF_MULTI_QUEUE), flows, timers, memory and upstream sockets of its own. 0: one,
+     * or as many as fds_count; at most 16. Several: a device that is made here or several fds, the stack "userspace". */
+    uint16_t workers;
     void *(*worker_ctx)(void *ctx, uint16_t worker); /* a context per worker for the handler; NULL: all share ctx */
 
     /* ADIT_DEV_FD with the stack "system" or "mixed": what adit_device_listen() gave; taken or duplicated as take_fds says */
@@ -205,6 +208,10 @@ ADIT_API const char *adit_device_name(const adit *a); /* "" for an external devi
  * fd_vnet_hdr to there. name: the device's name, at least 16 octets. */
 ADIT_API int adit_device_open(const adit_options *o, adit_socket *fd, int *vnet_hdr, char *name, adit_error *err);
 
+/* The same with several queues, one for each worker of whoever gets the descriptors: fds has count of them (1 to 16). */
+ADIT_API int adit_device_open_queues(const adit_options *o, adit_socket *fds, size_t count, int *vnet_hdr, char *name,
+                                     adit_error *err);
+
 /* For the stacks "system" and "mixed" on a device whose descriptor is passed on: opens the sockets at which the kernel
  * accepts, on the first IPv4 and IPv6 address among o->addrs (the device must have them), reachable through the device `name`
  * only, and routes the addresses that stand for clients (198.19.255.0/24, fd61:6469:7470:6565:7200::/120) to it. In the
@@ -226,7 +233,8 @@ ADIT_API int adit_device_shortcut(const adit_options *o, const char *name, adit_
 ADIT_API size_t adit_input(adit *a, const adit_packet *p, size_t n);
 
 /* The host's own loop, instead of adit_start or adit_run: watch the descriptor for reading, call dispatch when it is
- * ready or the timeout has passed. All on one thread. Once adit_stop() was called, dispatch returns ADIT_ECLOSED when
+ * ready or the timeout has passed. All on one thread. With several workers this is the first one's loop, for adit_post():
+ * run them by adit_start or adit_run. Once adit_stop() was called, dispatch returns ADIT_ECLOSED when
  * everything is closed. */
 ADIT_API adit_loop *adit_main_loop(adit *a);
 ADIT_API adit_socket adit_loop_pollfd(adit_loop *l);
@@ -236,12 +244,13 @@ ADIT_API int adit_loop_dispatch(adit_loop *l);       /* never blocks */
 /* --------------------------------------------------------------- the other way: out through the stack -- */
 
 /* An active open toward a client behind the device, from the address `from`, both with their ports. On the loop's
- * thread. The conn is accepted from the start: events come once it is established, closed() if it is refused. ADIT_EINVAL,
- * ADIT_ELIMIT (also: the two addresses are in use), ADIT_ECANCELED after adit_stop(). */
+ * thread; of several workers, on whichever calls. The conn is accepted from the start: events come once it is established,
+ * closed() if it is refused. ADIT_EINVAL, ADIT_ELIMIT (also: the two addresses are in use), ADIT_ECANCELED after adit_stop(). */
 ADIT_API int adit_stack_dial(adit *a, const adit_addr *from, const adit_addr *to, const adit_conn_ops *ops, void *user,
                              adit_conn **out);
 /* Flows to this real destination (family 0: any address) and port go to fn instead of the handler, without prepare(). The
- * most particular one wins. On the loop's thread. ADIT_EINVAL, ADIT_EEXIST, ADIT_ELIMIT. */
+ * most particular one wins. On the thread of the main loop, or before the start; fn is called on the worker that has the flow.
+ * ADIT_EINVAL, ADIT_EEXIST, ADIT_ELIMIT. */
 ADIT_API int adit_stack_listen(adit *a, const adit_addr *at, void (*fn)(void *ctx, adit_conn *c), void *ctx);
 
 /* ---------------------------------------------------------------------------------------- counters -- */
@@ -258,8 +267,10 @@ typedef struct adit_stats {
     uint64_t drops[ADIT_DROPS_MAX]; /* by reason; adit_drop_name() */
     uint64_t tcp_kernel_open, tcp_kernel_total; /* of tcp_open and tcp_total: those that the host's kernel terminates */
     uint64_t shortcut_packets, shortcut_bytes; /* engine "bpf": what was turned round in the kernel, not in rx or tx */
+    uint64_t handed_over; /* packets that came to another worker than their flow's */
 } adit_stats;
-/* Any thread; never waits for a worker. On the loop's thread it is exact, elsewhere at most 10 ms old. */
+/* Any thread; never waits for a worker. On the loop's thread it is exact, elsewhere at most 10 ms old. The sum over the
+ * workers, memory_peak_bytes too. */
 ADIT_API int adit_get_stats(adit *a, adit_stats *s);
 /* "tcp_checksum" and its sentence; NULL beyond the last reason. Reason 0 is "none". */
 ADIT_API const char *adit_drop_name(unsigned reason);

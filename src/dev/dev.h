@@ -25,6 +25,7 @@
 #include "wire/packet.h"
 
 #define DEVICE_NEVER UINT64_MAX
+enum { DEVICE_QUEUES_MAX = 16 };
 
 struct device;
 
@@ -50,6 +51,9 @@ struct device {
     bool partial_csum;       /* gives and takes partial checksums, from a kernel */
     char ifname[16];         /* "" where there is none */
     char describe[64];       /* for the status: "vnet_hdr tso4 tso6 uso" */
+    adit_socket queues[DEVICE_QUEUES_MAX - 1]; /* tun_open() with several workers: all but the first; for whoever takes them,
+                                                  else closed with it */
+    size_t queues_count;
     uint64_t reads, writes;  /* system calls */
     uint64_t drops[DROP_COUNT]; /* packets that recv refused (OFFLOAD_HEADER ...), added to the statistics */
 };
@@ -83,17 +87,21 @@ static inline void device_close(struct device *d)
 }
 
 /* Makes (or adopts) the TUN that the options describe and configures it: addresses, MTU, queue length, up, default routes;
- * in the named network namespace where there is one. notice: told of each offload that the kernel, or its self-test,
- * refused. Source: Documentation/networking/tuntap.rst. */
+ * in the named network namespace where there is one; with several workers a queue for each. notice: told of each offload that
+ * the kernel, or its self-test, refused. Source: Documentation/networking/tuntap.rst. */
 int tun_open(struct device **out, const adit_options *o, struct buf_pool *bufs, const struct log *log, adit_error *err);
 /* For a device of tun_open(), in its namespace: shortcut_open(). */
 int tun_shortcut(const adit_options *o, const char *ifname, adit_socket out[SHORTCUT_FDS_MAX], size_t *count, adit_error *err);
-/* Only the descriptor, opened and configured, without listeners: adit_device_open(). */
-int tun_open_fd(const adit_options *o, adit_socket *fd, int *vnet_hdr, char name[16], adit_error *err);
+/* Another queue of the device that tun_open() made. fd is taken, also on failure. Wrapped devices are seen through. */
+int tun_open_queue(struct device **out, const struct device *first, adit_socket fd, struct buf_pool *bufs,
+                   const struct log *log, adit_error *err);
+/* Only the descriptors, one for each of o->workers, opened and configured, without listeners: adit_device_open(). */
+int tun_open_fds(const adit_options *o, adit_socket *fds, int *vnet_hdr, char name[16], adit_error *err);
 /* listen_open() for such a TUN, in the network namespace that the options name. */
 int tun_listen(const adit_options *o, const char *ifname, adit_socket out[LISTEN_MAX], size_t *count, adit_error *err);
-/* A descriptor of the host's: o->fds[0], taken or duplicated as o says. */
-int fd_open(struct device **out, const adit_options *o, struct buf_pool *bufs, const struct log *log, adit_error *err);
+/* A descriptor of the host's: o->fds[queue], taken or duplicated as o says. */
+int fd_open(struct device **out, const adit_options *o, size_t queue, struct buf_pool *bufs, const struct log *log,
+            adit_error *err);
 /* The host moves packets: o->output, and external_push() for the other direction. */
 int external_open(struct device **out, const adit_options *o, struct buf_pool *bufs, const struct log *log, adit_error *err);
 /* Queues copies for recv; returns how many were accepted. Wrapped devices are seen through. */
@@ -101,5 +109,8 @@ size_t external_push(struct device *d, const adit_packet *p, size_t n);
 /* Wrappers. They take `inner` also when they fail (it is closed then). */
 int pcap_open(struct device **out, struct device *inner, void (*write)(void *ctx, const void *bytes, size_t len), void *ctx,
               uint32_t snap_bytes);
+/* The same for a further queue, which writes into a file that was started already. */
+int pcap_open_more(struct device **out, struct device *inner,
+                   void (*write)(void *ctx, const void *bytes, size_t len), void *ctx, uint32_t snap_bytes);
 /* spec: see docs/fault.md. The random numbers come from the spec's seed, else from `seed`. */
 int fault_open(struct device **out, struct device *inner, const char *spec, uint64_t seed, adit_error *err);

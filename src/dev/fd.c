@@ -9,7 +9,7 @@
  * checksums and TCP super-segments, which whoever speaks virtio-net must, and no UDP trains, which are younger.
  *
  * The descriptor is duplicated and becomes non-blocking, which it shares with the host's. Several descriptors are
- * several queues, and several queues are several workers: this version takes one. */
+ * several queues of one device, and each queue is a worker's. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -33,14 +33,20 @@ static int fd_check_options(const adit_options *o, adit_error *err)
 {
     if (o->fds_count == 0 || !o->fds)
         return invalid(err, "no descriptor is given", "set fds and fds_count");
-    if (o->fds_count > 1)
-        return error_set(err, ADIT_ENOTSUP, 0, "fds",
-                         "several queues need several workers, and this version runs one",
-                         "open the device without IFF_MULTI_QUEUE and give one descriptor");
     if (o->fd_vnet_hdr && o->fd_family_prefix)
         return invalid(err, "fd_vnet_hdr and fd_family_prefix exclude each other",
                        "Linux TUNs have the first, utun devices the second, most others neither");
     return ADIT_OK;
+}
+
+/* A TUN's queues are one device: packets of a flow may come out of any of them. */
+static int fd_check_same(const adit_options *o, const struct tunfd *q, adit_error *err)
+{
+    struct tunfd first = tunfd_query(o->fds[0]);
+
+    if (q->is_tun == first.is_tun && strcmp(q->ifname, first.ifname) == 0)
+        return ADIT_OK;
+    return invalid(err, "the descriptors are of different devices", "give the queues of one device; make an instance for each");
 }
 
 /* What kind of file it is: packets must come and go whole. */
@@ -88,9 +94,9 @@ static int fd_check_tun(const adit_options *o, const struct tunfd *q, adit_error
 }
 
 /* A duplicate, non-blocking, not inherited. What the host gave for good adit_new() closes. */
-static int fd_duplicate(const adit_options *o, adit_error *err)
+static int fd_duplicate(int from, adit_error *err)
 {
-    int fd = fcntl(o->fds[0], F_DUPFD_CLOEXEC, 0);
+    int fd = fcntl(from, F_DUPFD_CLOEXEC, 0);
     int flags;
 
     if (fd >= 0) {
@@ -99,7 +105,7 @@ static int fd_duplicate(const adit_options *o, adit_error *err)
             return fd;
     }
     error_setf(err, error_from_errno(errno), errno, "fcntl", "is it open in this process?",
-               "descriptor %d: %s", o->fds[0], strerror(errno));
+               "descriptor %d: %s", from, strerror(errno));
     if (fd >= 0)
         close(fd);
     return -1;
@@ -121,6 +127,8 @@ static int fd_configure(struct vnet_config *c, const adit_options *o, int fd, ad
         return rc;
     q = tunfd_query(fd);
     rc = fd_check_tun(o, &q, err);
+    if (rc == ADIT_OK)
+        rc = fd_check_same(o, &q, err);
     if (rc != ADIT_OK)
         return rc;
     *c = (struct vnet_config){.ops = &fd_ops,
@@ -140,17 +148,17 @@ static int fd_configure(struct vnet_config *c, const adit_options *o, int fd, ad
     return ADIT_OK;
 }
 
-int fd_open(struct device **out, const adit_options *o, struct buf_pool *bufs,
+int fd_open(struct device **out, const adit_options *o, size_t queue, struct buf_pool *bufs,
             const struct log *log, adit_error *err)
 {
     struct vnet_config c;
     int rc = fd_check_options(o, err);
 
     if (rc == ADIT_OK)
-        rc = fd_configure(&c, o, o->fds[0], err);
+        rc = fd_configure(&c, o, o->fds[queue], err);
     if (rc != ADIT_OK)
         return rc;
-    c.fd = fd_duplicate(o, err);
+    c.fd = fd_duplicate(o->fds[queue], err);
     if (c.fd < 0)
         return ADIT_EINVAL;
     return vnet_open(out, &c, bufs, log, err);

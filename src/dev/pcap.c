@@ -250,9 +250,8 @@ static const struct device_ops pcap_ops = {
     .close = pcap_close,
 };
 
-int pcap_open(struct device **out, struct device *inner,
-              void (*write)(void *ctx, const void *bytes, size_t len), void *ctx,
-              uint32_t snap_bytes)
+int pcap_open_more(struct device **out, struct device *inner,
+                   void (*write)(void *ctx, const void *bytes, size_t len), void *ctx, uint32_t snap_bytes)
 {
     struct buf_pool *bufs = inner->bufs;
     struct pcap *c = memory_alloc(bufs->memory, sizeof(*c));
@@ -268,7 +267,17 @@ int pcap_open(struct device **out, struct device *inner,
     *c = (struct pcap){.write = write, .ctx = ctx, .block = block};
     c->snap_bytes = snap_bytes ? snap_bytes : PACKET_BYTES_MAX;
     wrapper_init(&c->dev, &pcap_ops, inner);
-    pcap_write_start(c);
     *out = &c->dev;
     return ADIT_OK;
+}
+
+int pcap_open(struct device **out, struct device *inner,
+              void (*write)(void *ctx, const void *bytes, size_t len), void *ctx,
+              uint32_t snap_bytes)
+{
+    int rc = pcap_open_more(out, inner, write, ctx, snap_bytes);
+
+    if (rc == ADIT_OK)
+        pcap_write_start(pcap_of(*out));
+    return rc;
 }

@@ -13,6 +13,9 @@
  * ladder of offloads). Without it (no_offload, or a kernel without it) the kernel splits and sums, at fifteen times the
  * cost per octet.
  *
+ * With several workers the device has a queue for each: a descriptor attached to the same name. The kernel spreads packets over
+ * them by a hash of addresses and ports, and remembers for each flow at which queue was last written for it, for three seconds.
+ *
  * A device of that name which exists already is adopted: one that was made persistent, for a user perhaps, and that
  * no other process has open. What it has of addresses stays. Default routes are added for the families that have an address
  * among the options, since a route without one makes programs pick a source that cannot be answered.
@@ -44,6 +47,8 @@ struct tun { /* being made */
     int netns_fd; /* to enter; -1: none */
     int rc;
     int fd;
+    adit_socket queues[DEVICE_QUEUES_MAX - 1]; /* beside fd, where there are several workers */
+    size_t queues_count;
     bool has_header;
     unsigned takes;   /* VNET_* */
     unsigned refused; /* VNET_*: by the ladder; .. */
@@ -73,7 +78,7 @@ static int open_fail(adit_error *err, int os)
                       "cannot open /dev/net/tun: %s", strerror(os));
 }
 
-static int create_fail(adit_error *err, int os, const char *name)
+static int create_fail(adit_error *err, int os, const char *name, bool has_queues)
 {
     const char *hint = "";
 
@@ -87,6 +92,9 @@ static int create_fail(adit_error *err, int os, const char *name)
         hint = "is there an interface of that name which is no TUN, or a TUN made by other means? "
                "Choose another "
                "name";
+    if (os == EINVAL && has_queues)
+        hint = "several workers need a device with several queues: is there one of that name which has one queue "
+               "(ip tuntap add ... multi_queue makes the other kind)? Or take one worker";
     return error_setf(err, error_from_errno(os), os, "TUNSETIFF", hint,
                       "cannot make or adopt %s: %s", name, strerror(os));
 }
@@ -118,17 +126,45 @@ static int tun_attach(struct tun *t)
     t->has_header = !t->o->no_offload && features & IFF_VNET_HDR;
     if (t->has_header)
         flags |= IFF_VNET_HDR;
+    if (t->o->workers > 1)
+        flags |= IFF_MULTI_QUEUE;
     r.ifr_flags = (short)flags;
     if (ioctl(t->fd, TUNSETIFF, &r) != 0) {
         int os = errno;
 
         r.ifr_flags = (short)(flags | IFF_MULTI_QUEUE);
-        if (os != EINVAL || !(features & IFF_MULTI_QUEUE) || ioctl(t->fd, TUNSETIFF, &r) != 0)
-            return create_fail(t->err, os, r.ifr_name);
+        if (os != EINVAL || t->o->workers > 1 || !(features & IFF_MULTI_QUEUE) || ioctl(t->fd, TUNSETIFF, &r) != 0)
+            return create_fail(t->err, os, r.ifr_name, t->o->workers > 1);
     }
     memcpy(t->name, r.ifr_name, sizeof(t->name));
     t->name[IFNAMSIZ - 1] = '\0';
     return ADIT_OK;
+}
+
+/* The other queues, when nothing waits at the first one only any more. */
+static int tun_attach_queues(struct tun *t)
+{
+    int flags = IFF_TUN | IFF_NO_PI | IFF_MULTI_QUEUE | (t->has_header ? IFF_VNET_HDR : 0);
+
+    while (t->queues_count + 1 < t->o->workers) {
+        struct ifreq r = {.ifr_flags = (short)flags};
+        int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+
+        if (fd < 0)
+            return open_fail(t->err, errno);
+        t->queues[t->queues_count++] = fd;
+        memcpy(r.ifr_name, t->name, sizeof(t->name));
+        if (ioctl(fd, TUNSETIFF, &r) != 0)
+            return create_fail(t->err, errno, t->name, true);
+    }
+    return ADIT_OK;
+}
+
+static void tun_close_all(struct tun *t)
+{
+    close(t->fd);
+    t->fd = -1;
+    listen_close(t->queues, &t->queues_count);
 }
 
 static int tun_offloads(struct tun *t)
@@ -240,15 +276,15 @@ static int tun_build(struct tun *t)
         rc = tun_offloads(t);
     if (rc == ADIT_OK)
         rc = tun_configure(t);
-    if (rc != ADIT_OK) {
-        close(t->fd);
-        t->fd = -1;
-        return rc;
-    }
-    shortcut_sweep(t->name); /* an adopted device may have one of a dead process */
-    if (t->has_header)
+    if (rc == ADIT_OK)
+        shortcut_sweep(t->name); /* an adopted device may have one of a dead process */
+    if (rc == ADIT_OK && t->has_header)
         tun_test(t);
-    return ADIT_OK;
+    if (rc == ADIT_OK)
+        rc = tun_attach_queues(t);
+    if (rc != ADIT_OK)
+        tun_close_all(t);
+    return rc;
 }
 
 /* -------------------------------------------------------------------------------------- namespaces -- */
@@ -375,8 +411,12 @@ int tun_open(struct device **out, const adit_options *o, struct buf_pool *bufs,
         return rc;
     memcpy(c.ifname, t.name, sizeof(c.ifname));
     rc = vnet_open(out, &c, bufs, log, err);
-    if (rc != ADIT_OK)
+    if (rc != ADIT_OK) {
+        listen_close(t.queues, &t.queues_count);
         return rc;
+    }
+    memcpy((*out)->queues, t.queues, sizeof(t.queues));
+    (*out)->queues_count = t.queues_count;
     tun_notices(&t, &c, log);
     return ADIT_OK;
 }
@@ -415,8 +455,15 @@ int tun_shortcut(const adit_options *o, const char *ifname, adit_socket out[SHOR
     return rc;
 }
 
-int tun_open_fd(const adit_options *o, adit_socket *fd, int *vnet_hdr, char name[16],
-                adit_error *err)
+int tun_open_queue(struct device **out, const struct device *first, adit_socket fd, struct buf_pool *bufs,
+                   const struct log *log, adit_error *err)
+{
+    while (first->inner)
+        first = first->inner;
+    return vnet_open_like(out, first, fd, bufs, log, err);
+}
+
+int tun_open_fds(const adit_options *o, adit_socket *fds, int *vnet_hdr, char name[16], adit_error *err)
 {
     struct tun t = {.o = o, .err = err, .fd = -1};
     const struct log silent = {0};
@@ -426,7 +473,9 @@ int tun_open_fd(const adit_options *o, adit_socket *fd, int *vnet_hdr, char name
         return rc;
     tun_notices(&t, &(struct vnet_config){.notice = o->notice, .notice_ctx = o->notice_ctx},
                 &silent);
-    *fd = t.fd;
+    fds[0] = t.fd;
+    for (size_t i = 0; i < t.queues_count; i++)
+        fds[1 + i] = t.queues[i];
     *vnet_hdr = t.has_header;
     memcpy(name, t.name, sizeof(t.name));
     return ADIT_OK;

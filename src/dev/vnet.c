@@ -142,10 +142,20 @@ int vnet_open(struct device **out, const struct vnet_config *c, struct buf_pool 
     return ADIT_OK;
 }
 
+int vnet_open_like(struct device **out, const struct device *other, int fd, struct buf_pool *bufs,
+                   const struct log *log, adit_error *err)
+{
+    struct vnet_config c = ((const struct vnet *)(const void *)other)->config;
+
+    c.fd = fd;
+    return vnet_open(out, &c, bufs, log, err);
+}
+
 void vnet_close(struct device *d)
 {
     struct vnet *v = vnet_of(d);
 
+    listen_close(d->queues, &d->queues_count);
     close(v->config.fd);
     buf_unref(v->slot);
     memory_free(d->bufs->memory, v, sizeof(*v));

@@ -33,6 +33,9 @@ struct vnet_config {
 
 int vnet_open(struct device **out, const struct vnet_config *c, struct buf_pool *bufs,
               const struct log *log, adit_error *err);
+/* On another descriptor of the same kind, another queue of that device say. fd is taken, also on failure. */
+int vnet_open_like(struct device **out, const struct device *other, int fd, struct buf_pool *bufs,
+                   const struct log *log, adit_error *err);
 int vnet_recv(struct device *d, struct packet *p, int n, uint64_t now_ns);
 int vnet_send(struct device *d, const struct packet_out *p, uint64_t now_ns);
 void vnet_close(struct device *d);

@@ -23,12 +23,20 @@ void flow_table_init(struct flow_table *t, struct memory *memory, uint32_t flows
     uint32_t clients_max =
         flows_max <= UINT32_MAX - FRAG_DATAGRAMS_MAX ? flows_max + FRAG_DATAGRAMS_MAX : UINT32_MAX;
 
-    *t = (struct flow_table){.key = *key, .next_id = 1};
+    *t = (struct flow_table){.key = *key, .next_id = 1, .id_step = 1};
     for (int i = 0; i < FLOW_HOLDER_CLASSES; i++)
         list_init(&t->udp_holders[i]);
     hash_init(&t->flows, memory, flows_max);
     hash_init(&t->clients, memory, clients_max);
     pool_init(&t->client_pool, memory, sizeof(struct client), clients_max);
+}
+
+void flow_table_share(struct flow_table *t, struct owners *owners, unsigned worker, unsigned workers)
+{
+    t->owners = owners;
+    t->worker = worker;
+    t->next_id = worker + 1;
+    t->id_step = workers;
 }
 
 void flow_table_deinit(struct flow_table *t)
@@ -56,19 +64,37 @@ struct flow *flow_find(const struct flow_table *t, const struct flow_key *key, u
     return NULL;
 }
 
+/* Echo requests are answered wherever they come. */
+static bool flow_has_owner(const struct flow_table *t, const struct flow_key *key)
+{
+    return t->owners && (key->proto == IP_PROTO_TCP || key->proto == IP_PROTO_UDP);
+}
+
+static bool flow_enter(struct flow_table *t, struct flow *f, const struct flow_key *key, uint32_t hash)
+{
+    if (flow_has_owner(t, key) && !owners_enter(t->owners, hash, t->worker))
+        return false;
+    if (hash_insert(&t->flows, hash, f))
+        return true;
+    if (flow_has_owner(t, key))
+        owners_leave(t->owners, hash);
+    return false;
+}
+
 bool flow_insert(struct flow_table *t, struct flow *f, const struct flow_key *key, uint32_t hash)
 {
     struct client *c = client_get(t, key->client);
 
     if (!c)
         return false;
-    if (!hash_insert(&t->flows, hash, f)) {
+    if (!flow_enter(t, f, key, hash)) {
         client_put(t, c);
         return false;
     }
     f->key = *key;
     f->hash = hash;
-    f->id = t->next_id++;
+    f->id = t->next_id;
+    t->next_id += t->id_step;
     f->client = c;
     list_init(&f->ready_node);
     list_init(&f->output_node);
@@ -79,6 +105,8 @@ bool flow_insert(struct flow_table *t, struct flow *f, const struct flow_key *ke
 void flow_remove(struct net *net, struct flow *f)
 {
     hash_remove(&net->flows.flows, f->hash, f);
+    if (flow_has_owner(&net->flows, &f->key))
+        owners_leave(net->flows.owners, f->hash);
     wheel_stop(&net->wheel, &f->timer);
     list_remove(&f->ready_node);
     list_remove(&f->output_node);

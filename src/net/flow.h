@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "base/pool.h"
 #include "base/wheel.h"
+#include "net/owners.h"
 #include "wire/ip.h"
 
 struct net;
@@ -63,18 +64,22 @@ struct flow_table {
     struct hash flows, clients;
     struct pool client_pool;
     struct sip_key key;
-    uint64_t next_id;
+    uint64_t next_id, id_step;
+    struct owners *owners; /* where there are several workers; NULL: everything is ours */
+    unsigned worker;       /* who we are there */
     /* Clients by how many mappings and remotes they hold together: [n] has those with 2^(n-1) to 2^n - 1. */
     struct list udp_holders[FLOW_HOLDER_CLASSES];
 };
 
 void flow_table_init(struct flow_table *t, struct memory *memory, uint32_t flows_max, const struct sip_key *key);
+/* One of several workers: its flows of TCP and UDP are entered in *owners, and their ids are unique among all. */
+void flow_table_share(struct flow_table *t, struct owners *owners, unsigned worker, unsigned workers);
 void flow_table_deinit(struct flow_table *t);
 uint32_t flow_hash(const struct flow_table *t, const struct flow_key *key);
 /* NULL: none. hash: flow_hash(t, key). */
 struct flow *flow_find(const struct flow_table *t, const struct flow_key *key, uint32_t hash);
-/* Initializes f (which must be zeroed), gives it an id, finds or makes its client, and enters it. False: no memory or
- * full; f is untouched then. */
+/* Initializes f (which must be zeroed), gives it an id, finds or makes its client, and enters it. False: no memory, full, or
+ * its place among the owners is another worker's; f is untouched then. */
 bool flow_insert(struct flow_table *t, struct flow *f, const struct flow_key *key, uint32_t hash);
 /* Removes it from table, wheel and queues, and releases the client. The caller frees f. */
 void flow_remove(struct net *net, struct flow *f);

@@ -341,7 +341,20 @@ static enum drop echo_error_input(const struct net *net, const struct ip_header 
                                                               : DROP_ICMP_ERROR_UNRELATED;
 }
 
-static enum drop icmp_error_input(struct net *net, const struct ip_header *ip,
+/* The hash of the flow of ours that sent what is quoted: TCP or UDP. */
+static uint32_t quoted_hash(const struct net *net, const struct ip_header *q, const uint8_t *quoted)
+{
+    struct flow_key key = {.client_port = get_be16(quoted + 2), .proto = q->proto};
+
+    memcpy(key.client, q->dst, sizeof(key.client));
+    if (q->proto == IP_PROTO_TCP) {
+        memcpy(key.remote, q->src, sizeof(key.remote));
+        key.remote_port = get_be16(quoted);
+    }
+    return flow_hash(&net->flows, &key);
+}
+
+static enum drop icmp_error_input(struct net *net, const struct ip_header *ip, const struct packet *p,
                                   const struct icmp_message *m, uint64_t now_ns)
 {
     struct ip_header q;
@@ -355,6 +368,9 @@ static enum drop icmp_error_input(struct net *net, const struct ip_header *ip,
     if (q.payload_bytes < ICMP_QUOTED_BYTES_MIN)
         return DROP_ICMP_HEADER;
     quoted = m->data + q.header_bytes;
+    if ((q.proto == IP_PROTO_TCP || q.proto == IP_PROTO_UDP) && net->config.owners &&
+        net_hand_over(net, quoted_hash(net, &q, quoted), p, &why))
+        return why;
     if (q.proto == IP_PROTO_TCP && net->tcp_ops)
         return net->tcp_ops->icmp_error(net->tcp, &q, quoted, m, now_ns);
     if (q.proto == IP_PROTO_UDP)
@@ -373,5 +389,5 @@ enum drop icmp_input(struct net *net, const struct ip_header *ip, const struct p
         return why;
     if (m.kind == ICMP_ECHO_REQUEST)
         return echo_input(net, ip, p, &m, now_ns);
-    return icmp_is_error(m.kind) ? icmp_error_input(net, ip, &m, now_ns) : DROP_ICMP_TYPE;
+    return icmp_is_error(m.kind) ? icmp_error_input(net, ip, p, &m, now_ns) : DROP_ICMP_TYPE;
 }

@@ -76,13 +76,26 @@ static enum drop ip_deliver(struct net *net, const struct ip_header *h, const st
     return DROP_IP_PROTOCOL;
 }
 
+/* All fragments of a datagram come together at one of the workers, which then knows whose it is. */
+static unsigned ip_fragment_worker(const struct net *net, const struct ip_header *fragment)
+{
+    uint8_t pair[32];
+
+    memcpy(pair, fragment->src, 16);
+    memcpy(pair + 16, fragment->dst, 16);
+    return (unsigned)(siphash13(&net->flows.key, pair, sizeof(pair)) % net->config.workers);
+}
+
 static enum drop ip_input_fragment(struct net *net, const struct ip_header *fragment,
                                    const struct packet *p, uint64_t now_ns)
 {
     struct packet whole;
     struct ip_header h;
-    enum drop why = frag_input(net, fragment, p, &whole, now_ns);
+    enum drop why;
 
+    if (net->config.owners && ip_fragment_worker(net, fragment) != net->config.worker)
+        return net_hand_over_to(net, ip_fragment_worker(net, fragment), p);
+    why = frag_input(net, fragment, p, &whole, now_ns);
     if (why != DROP_NONE || !whole.buf)
         return why;
     why = ip_parse(&h, whole.data, whole.len_bytes, true);

@@ -32,7 +32,9 @@ int net_init(struct net *net, const struct net_config *config, const struct net_
     env->random(env->ctx, &key, sizeof(key));
     env->random(env->ctx, &net->secret, sizeof(net->secret));
     env->random(env->ctx, &net->ip4_id, sizeof(net->ip4_id));
-    flow_table_init(&net->flows, memory, flows_max(config), &key);
+    flow_table_init(&net->flows, memory, flows_max(config), config->owners ? config->flow_key : &key);
+    if (config->owners)
+        flow_table_share(&net->flows, config->owners, config->worker, config->workers);
     wheel_init(&net->wheel, now_ns);
     list_init(&net->ready);
     list_init(&net->output);
@@ -93,6 +95,11 @@ enum drop net_input(struct net *net, const struct packet *p, uint64_t now_ns)
 {
     net->stats.rx_packets++;
     net->stats.rx_bytes += p->len_bytes;
+    return net_drop(net, ip_input(net, p, now_ns));
+}
+
+enum drop net_input_handed_over(struct net *net, const struct packet *p, uint64_t now_ns)
+{
     return net_drop(net, ip_input(net, p, now_ns));
 }
 
@@ -170,6 +177,24 @@ enum drop net_drop(struct net *net, enum drop why)
     if (why != DROP_NONE)
         net->stats.drops[why]++;
     return why;
+}
+
+enum drop net_hand_over_to(struct net *net, unsigned worker, const struct packet *p)
+{
+    if (!net->env.hand_over(net->env.ctx, worker, p))
+        return DROP_WORKER_FULL;
+    net->stats.handed_over++;
+    return DROP_NONE;
+}
+
+bool net_hand_over(struct net *net, uint32_t hash, const struct packet *p, enum drop *why)
+{
+    int owner = net->config.owners ? owners_find(net->config.owners, hash) : OWNERS_NOBODY;
+
+    if (owner == OWNERS_NOBODY || (unsigned)owner == net->config.worker)
+        return false;
+    *why = net_hand_over_to(net, (unsigned)owner, p);
+    return true;
 }
 
 void net_set_ready(struct net *net, struct flow *f)

@@ -68,6 +68,8 @@ struct net_env { /* what the core needs from outside */
     /* An echo request that prepare() did not refuse: the handler's verdict. ADIT_ECHO_FORWARD: the callee has taken it. */
     int (*echo)(void *ctx, struct echo *e, const struct ip_header *ip, const struct icmp_message *m);
     void (*random)(void *ctx, void *buf, size_t len_bytes);
+    /* A packet for another worker, copied. False: it has no room. Where config.owners is set. */
+    bool (*hand_over)(void *ctx, unsigned worker, const struct packet *p);
 };
 
 struct net_config { /* copied; strings borrowed for life */
@@ -85,6 +87,9 @@ struct net_config { /* copied; strings borrowed for life */
     size_t aliases_count;
     const adit_addr *loopbacks;   /* addresses that mean the one who sends to them; ports do not count */
     size_t loopbacks_count;
+    struct owners *owners;           /* whose flow is whose, where there are several workers; NULL: one */
+    const struct sip_key *flow_key;  /* with owners: all hash alike; copied */
+    unsigned worker, workers;        /* with owners: which we are, of how many */
 };
 
 struct net_stats {
@@ -93,6 +98,7 @@ struct net_stats {
     uint64_t tcp_kernel_total, tcp_kernel_open; /* those of them that the host's kernel terminates */
     uint64_t tcp_segments_retransmitted, tcp_fast_retransmits, tcp_timeouts;
     uint64_t udp_total, udp_open, icmp_total;
+    uint64_t handed_over; /* packets that were another worker's */
     uint64_t drops[DROP_COUNT];
 };
 
@@ -128,6 +134,8 @@ void net_set_tcp(struct net *net, const struct net_tcp_ops *ops, void *tcp);
 /* The verdict on a packet, counted. The packet is borrowed; what is kept of it takes a reference of p->buf (p->buf
  * NULL: it is copied). */
 enum drop net_input(struct net *net, const struct packet *p, uint64_t now_ns);
+/* The same for a packet that another worker handed over, which has counted it. */
+enum drop net_input_handed_over(struct net *net, const struct packet *p, uint64_t now_ns);
 /* The next flow whose handler has something to do, taken off the list; NULL: none left. */
 struct flow *net_next_ready(struct net *net);
 void net_expire(struct net *net, uint64_t now_ns);
@@ -143,6 +151,11 @@ void net_output(struct net *net, uint64_t now_ns);
 /* One packet to the device, counted. False: full. */
 bool net_send(struct net *net, const struct packet_out *p);
 enum drop net_drop(struct net *net, enum drop why); /* counts it, returns it */
+/* For a packet whose flow, with this hash, is not here. True: it may be another worker's, and the packet is (with the verdict
+ * in *why); false: it is ours to deal with. */
+bool net_hand_over(struct net *net, uint32_t hash, const struct packet *p, enum drop *why);
+/* The same, where the worker is known. */
+enum drop net_hand_over_to(struct net *net, unsigned worker, const struct packet *p);
 void net_set_ready(struct net *net, struct flow *f);
 void net_set_output(struct net *net, struct flow *f);
 /* prepare() for a flow: presets and fills *d, returns its verdict. */

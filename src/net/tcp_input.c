@@ -501,6 +501,7 @@ enum drop tcp_input(void *engine, const struct ip_header *ip, const struct packe
     struct flow_key key;
     struct flow *f;
     struct tcp *t;
+    uint32_t hash;
     enum drop why = tcp_parse(&s, p->data + ip->header_bytes, ip->payload_bytes);
 
     e->now_ns = now_ns;
@@ -510,9 +511,10 @@ enum drop tcp_input(void *engine, const struct ip_header *ip, const struct packe
         return DROP_TCP_CHECKSUM;
     s.gso_bytes = p->gso_bytes;
     flow_key_of(&key, ip, &s);
-    f = flow_find(&e->net->flows, &key, flow_hash(&e->net->flows, &key));
+    hash = flow_hash(&e->net->flows, &key);
+    f = flow_find(&e->net->flows, &key, hash);
     if (!f)
-        return tcp_input_unknown(e, ip, &s, p);
+        return net_hand_over(e->net, hash, p, &why) ? why : tcp_input_unknown(e, ip, &s, p);
     t = tcp_of_flow(f);
     if (t->state == TCP_TIME_WAIT) {
         uint32_t last = t->snd_nxt;

@@ -496,20 +496,23 @@ static enum drop udp_refuse(struct net *net, const struct ip_header *ip, const s
 }
 
 /* The mapping of a client's datagram and its remote; NULL: *why. */
-static struct udp_remote *udp_enter(struct net *net, const struct ip_header *ip,
-                                    const struct udp_header *h, uint64_t now_ns, enum drop *why)
+static struct udp_remote *udp_enter(struct net *net, const struct ip_header *ip, const struct packet *p,
+                                    uint64_t now_ns, enum drop *why)
 {
-    adit_addr seen = flow_addr(ip->dst, h->dst_port);
+    const uint8_t *ports = p->data + ip->header_bytes;
+    adit_addr seen = flow_addr(ip->dst, get_be16(ports + 2));
     struct flow_key key;
     struct udp_remote *r;
     struct udp *u;
     uint32_t hash;
 
-    udp_key(&key, ip->src, h->src_port);
+    udp_key(&key, ip->src, get_be16(ports));
     hash = flow_hash(&net->flows, &key);
     u = udp_find(net, &key, hash);
     if (u)
         return remote_use(u, &seen, now_ns, why);
+    if (net_hand_over(net, hash, p, why))
+        return NULL;
     u = udp_open(net, &key, hash, &seen, why);
     if (!u)
         return NULL;
@@ -535,7 +538,7 @@ enum drop udp_input(struct net *net, const struct ip_header *ip, const struct pa
         return why;
     if (!udp_checksum_is_right(net, ip, p, &h))
         return DROP_UDP_CHECKSUM;
-    r = udp_enter(net, ip, &h, now_ns, &why);
+    r = udp_enter(net, ip, p, now_ns, &why);
     if (!r)
         return why;
     if (!verdict_accepts(r->verdict))

@@ -118,12 +118,16 @@ bool loop_is_own_thread(const struct adit_loop *l)
     return thread == 0 || thread == (uintptr_t)uv_thread_self();
 }
 
+bool loop_runs_here(const struct adit_loop *l)
+{
+    return atomic_load_explicit(&l->thread, memory_order_relaxed) == (uintptr_t)uv_thread_self();
+}
+
 /* In a callback of the loop: it looks at posts before it blocks. A loop that nobody runs yet is nobody's own here: another
  * thread may be about to. */
 static bool loop_is_inside(const struct adit_loop *l)
 {
-    return atomic_load_explicit(&l->thread, memory_order_relaxed) == (uintptr_t)uv_thread_self() &&
-           l->is_iterating;
+    return loop_runs_here(l) && l->is_iterating;
 }
 
 int adit_post(adit_loop *l, void (*fn)(void *arg), void *arg)

@@ -50,7 +50,8 @@ void loop_wake(struct adit_loop *l);
 void loop_set_wake(struct adit_loop *l, void (*fn)(void *arg), void *arg);
 /* What objects of the loop's thread are made of: the budget of its worker. */
 struct memory *loop_memory(struct adit_loop *l);
-bool loop_is_own_thread(const struct adit_loop *l); /* for assertions in debug builds */
+bool loop_is_own_thread(const struct adit_loop *l); /* or nobody runs it yet */
+bool loop_runs_here(const struct adit_loop *l);     /* this thread is the one that runs it */
 
 /* A descriptor in the ready set. The struct is the caller's memory and must stay until removed. */
 struct watch;

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# flows.sh ADIT [--stack STACK] [--only WORD]: what programs do with TCP, UDP and ping, through `adit exec` with a real kernel
-# at both ends. As root. The topology is drawn in lib.sh, the two ends of most cases are in talk.py.
+# flows.sh ADIT [--stack STACK] [--workers N] [--only WORD]: what programs do with TCP, UDP and ping, through `adit exec`
+# with a real kernel at both ends. As root. The topology is drawn in lib.sh, the two ends of most cases are in talk.py.
 #
 # Every stack runs the same table (cases, below). WORD picks the cases whose names contain it.
 set -u
@@ -13,11 +13,13 @@ need curl curl iperf3 iperf3 dig bind9-dnsutils ping iputils-ping tcpdump tcpdum
 
 adit=$1
 stack=userspace
+workers=1
 only=
 shift
 while [ $# -gt 1 ]; do
     case $1 in
     --stack) stack=$2 ;;
+    --workers) workers=$2 ;;
     --only) only=$2 ;;
     esac
     shift 2
@@ -254,7 +256,7 @@ wanted()
 run_cases()
 {
     local name
-    tunnel_open --stack "$stack"
+    tunnel_open --stack "$stack" --workers "$workers"
     for name in "${cases[@]}"; do
         wanted "$name" || continue
         echo "-- $name"
@@ -269,7 +271,7 @@ other_devices()
     local options
     for options in '--mtu 1280' '--mtu 9000' '--mtu 65535' --no-offload; do
         echo "-- $options"
-        tunnel_open --stack "$stack" $options
+        tunnel_open --stack "$stack" --workers "$workers" $options
         talks "100 MB up" upload $((100 * MB))
         talks "100 MB down" download $((100 * MB))
         talks "datagrams of 1, 1,252, 4,000, 9,000 and 60,000 octets" udp-size 1 1252 4000 9000 60000
@@ -284,7 +286,7 @@ bad_links()
     local spec
     for spec in loss=1% loss=2%,reorder=2%,dup=1%,corrupt=0.5% delay=10ms,jitter=5ms; do
         echo "-- fault $spec"
-        tunnel_open --stack "$stack" --fault "$spec" --pcap $run/bad.pcap
+        tunnel_open --stack "$stack" --workers "$workers" --fault "$spec" --pcap $run/bad.pcap
         talks "20 MB up" upload $((20 * MB))
         talks "20 MB down" download $((20 * MB))
         tunnel_close

@@ -333,17 +333,17 @@ static void descriptor_of_a_device_can_be_given_to_another(void **state)
     char name[16];
 
     (void)state;
-    assert_int_equal(tun_open_fd(&options, &fd, &vnet_hdr, name, &g.err), ADIT_OK);
+    assert_int_equal(tun_open_fds(&options, &fd, &vnet_hdr, name, &g.err), ADIT_OK);
     assert_string_equal(name, "t0");
     assert_int_equal(vnet_hdr, 1);
     given.fds = &fd;
     given.fds_count = 1;
-    assert_int_equal(fd_open(&d, &given, &g.bufs, &g.log, &g.err),
+    assert_int_equal(fd_open(&d, &given, 0, &g.bufs, &g.log, &g.err),
                      ADIT_EINVAL); /* vnet_hdr is not said */
     given.fd_vnet_hdr = vnet_hdr;
     given.take_fds = 1;
     g.err = (adit_error){0};
-    assert_int_equal(fd_open(&d, &given, &g.bufs, &g.log, &g.err), ADIT_OK);
+    assert_int_equal(fd_open(&d, &given, 0, &g.bufs, &g.log, &g.err), ADIT_OK);
     assert_string_equal(d->ifname, "t0");
     assert_true(d->tso && d->partial_csum);
     device_close(d);

@@ -62,7 +62,7 @@ static struct device *fd_new(void)
 {
     struct device *d;
 
-    if (fd_open(&d, &options, &g.bufs, &g.log, &g.err) != ADIT_OK)
+    if (fd_open(&d, &options, 0, &g.bufs, &g.log, &g.err) != ADIT_OK)
         fail_msg("%s", g.err.msg);
     return d;
 }
@@ -326,14 +326,14 @@ static void the_hosts_descriptor_stays_open_and_its_own(void **state)
 
 static void nonsense_is_refused_with_a_sentence(void **state)
 {
-    int stream[2], two[2] = {pair[0], pair[1]}, pipes[2], bad = 9999;
+    int stream[2], pipes[2], bad = 9999;
     struct {
         const int *fds;
         size_t count;
         int code;
         const char *word;
     } rows[] = {
-        {NULL, 0, ADIT_EINVAL, "no descriptor"},   {two, 2, ADIT_ENOTSUP, "several queues"},
+        {NULL, 0, ADIT_EINVAL, "no descriptor"},
         {stream, 1, ADIT_EINVAL, "stream socket"}, {pipes, 1, ADIT_EINVAL, "file or pipe"},
         {&bad, 1, ADIT_EINVAL, "descriptor 9999"},
     };
@@ -347,7 +347,7 @@ static void nonsense_is_refused_with_a_sentence(void **state)
 
         options.fds = rows[i].fds;
         options.fds_count = rows[i].count;
-        assert_int_equal(fd_open(&d, &options, &g.bufs, &g.log, &err), rows[i].code);
+        assert_int_equal(fd_open(&d, &options, 0, &g.bufs, &g.log, &err), rows[i].code);
         assert_non_null(strstr(err.msg, rows[i].word));
         assert_true(err.hint[0] != '\0');
     }

@@ -143,7 +143,10 @@ static void what_cannot_be_is_refused_by_name_and_with_a_hint(void **state)
     REFUSED("bind_iface", ADIT_EINVAL, o.bind_iface = "two words");
     REFUSED("output", ADIT_EINVAL, o.output = NULL);
     REFUSED("fds", ADIT_EINVAL, o.kind = ADIT_DEV_FD);
-    REFUSED("fds_count", ADIT_ENOTSUP, (o.kind = ADIT_DEV_FD, o.fds = two_fds, o.fds_count = 2));
+    REFUSED("workers", ADIT_EINVAL, (o.kind = ADIT_DEV_FD, o.fds = two_fds, o.fds_count = 2, o.workers = 3));
+    REFUSED("workers", ADIT_EINVAL, (o.kind = ADIT_DEV_FD, o.fds = two_fds, o.fds_count = 2, o.workers = 1));
+    REFUSED("workers", ADIT_EINVAL, (o.kind = ADIT_DEV_CREATE, o.workers = 17));
+    REFUSED("memory_bytes", ADIT_EINVAL, (o.kind = ADIT_DEV_CREATE, o.workers = 3, o.memory_bytes = 2 << 20));
     REFUSED("fd_family_prefix", ADIT_EINVAL, (o.fd_vnet_hdr = 1, o.fd_family_prefix = 1));
     REFUSED("netns", ADIT_EINVAL, (o.netns = "blue", o.netns_fd = 3));
     REFUSED("addrs", ADIT_EINVAL, o.addrs_count = 1);

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: MIT */
+/* workers: an instance with two workers whose queues are sockets, and between it and its clients a switch that is as bad as can
+ * be: it puts each packet on any queue.
+ *
+ *     client (one worker, adit_stack_dial) <--socket--> the switch, this thread <--socket, socket--> server (two workers)
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include "../random.h"
+#include "adit/adit.h"
+#include "base/bytes.h"
+#include "wire/checksum.h"
+#include "wire/ip.h"
+
+enum { QUEUES = 2, FLOWS = 12, FLOW_BYTES = 100000, WAIT_MS = 30000, PACKET_BYTES = 65536 };
+
+struct client_flow {
+    struct world *world;
+    uint32_t sent, received;
+    int why;
+};
+
+struct world {
+    int near[1 + QUEUES], far[1 + QUEUES]; /* [0]: the client's; near: what the switch has */
+    adit *server, *client;
+    struct random r;
+    atomic_int clients_open, mappings, listened;
+    struct client_flow flows[FLOWS];
+};
+
+static struct world w;
+
+/* -------------------------------------------------------------------------------------- the server -- */
+
+static void echo_event(adit_conn *c, unsigned ev, void *user)
+{
+    adit_iov iov[8];
+    int n;
+
+    (void)ev;
+    (void)user;
+    while ((n = adit_conn_peek(c, iov, 8)) > 0) {
+        ptrdiff_t taken = adit_conn_send(c, iov[0].base, iov[0].len);
+
+        if (taken <= 0) {
+            adit_conn_want(c, ADIT_WRITE);
+            return;
+        }
+        adit_conn_consume(c, (size_t)taken);
+    }
+    adit_conn_want(c, ADIT_READ);
+    if (n == 0)
+        adit_conn_close(c);
+}
+
+static const adit_conn_ops echo_ops = {.size = sizeof(echo_ops), .event = echo_event};
+
+static void server_tcp(void *ctx, adit_conn *c)
+{
+    (void)ctx;
+    adit_conn_set_ops(c, &echo_ops, NULL);
+    adit_conn_accept(c);
+    adit_conn_want(c, ADIT_READ);
+}
+
+static void listener_tcp(void *ctx, adit_conn *c)
+{
+    atomic_fetch_add(&w.listened, 1);
+    server_tcp(ctx, c);
+}
+
+static void udp_event(adit_udp *u, void *user)
+{
+    adit_dgram d;
+
+    (void)user;
+    while (adit_udp_recv(u, &d, 1) == 1) {
+        adit_udp_send(u, &d, 1);
+        adit_udp_release(u, 1);
+    }
+}
+
+static const adit_udp_ops udp_ops = {.size = sizeof(udp_ops), .event = udp_event};
+
+static void server_udp(void *ctx, adit_udp *u)
+{
+    (void)ctx;
+    atomic_fetch_add(&w.mappings, 1);
+    adit_udp_set_ops(u, &udp_ops, NULL);
+}
+
+static const adit_handler server = {.size = sizeof(server), .tcp = server_tcp, .udp = server_udp};
+static const adit_handler nobody = {.size = sizeof(nobody)};
+
+/* ------------------------------------------------------------------------------------- the clients -- */
+
+static void client_event(adit_conn *c, unsigned ev, void *user)
+{
+    struct client_flow *f = user;
+    uint8_t data[4096];
+    ptrdiff_t n;
+
+    (void)ev;
+    while (f->sent < FLOW_BYTES) {
+        uint32_t len = FLOW_BYTES - f->sent < sizeof(data) ? FLOW_BYTES - f->sent : sizeof(data);
+
+        for (uint32_t i = 0; i < len; i++)
+            data[i] = (uint8_t)((f->sent + i) * 131 >> 3);
+        n = adit_conn_send(c, data, len);
+        if (n <= 0)
+            break;
+        f->sent += (uint32_t)n;
+        if (f->sent == FLOW_BYTES)
+            adit_conn_shutdown(c);
+    }
+    while ((n = adit_conn_recv(c, data, sizeof(data))) > 0) {
+        for (ptrdiff_t i = 0; i < n; i++)
+            assert_int_equal(data[i], (uint8_t)((f->received + (uint32_t)i) * 131 >> 3));
+        f->received += (uint32_t)n;
+    }
+    adit_conn_want(c, f->sent < FLOW_BYTES ? ADIT_READ | ADIT_WRITE : ADIT_READ);
+    if (n == 0)
+        adit_conn_close(c);
+}
+
+static void client_closed(adit_conn *c, int why, void *user)
+{
+    struct client_flow *f = user;
+
+    (void)c;
+    f->why = why;
+    atomic_fetch_sub(&w.clients_open, 1);
+}
+
+static const adit_conn_ops client_ops = {.size = sizeof(client_ops), .event = client_event, .closed = client_closed};
+
+static void clients_dial(void *arg)
+{
+    adit_addr from, to;
+    adit_conn *c;
+
+    (void)arg;
+    adit_addr_parse(&from, "10.0.0.1:1000");
+    adit_addr_parse(&to, "192.0.2.1:80");
+    for (int i = 0; i < FLOWS; i++) {
+        from.port = (uint16_t)(1000 + i);
+        w.flows[i] = (struct client_flow){.world = &w, .why = 1};
+        assert_int_equal(adit_stack_dial(w.client, &from, &to, &client_ops, &w.flows[i], &c), 0);
+        adit_conn_want(c, ADIT_READ | ADIT_WRITE);
+    }
+}
+
+/* -------------------------------------------------------------------------------------- the switch -- */
+
+static void make(adit **a, const int *fds, size_t count, const adit_handler *h)
+{
+    adit_options o;
+    adit_error err;
+
+    adit_options_init(&o, ADIT_PRESET_DESKTOP);
+    o.kind = ADIT_DEV_FD;
+    o.fds = fds;
+    o.fds_count = count;
+    o.stack = "userspace";
+    if (adit_new(a, &o, h, NULL, &err))
+        fail_msg("%s", err.msg);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    memset(&w, 0, sizeof(w));
+    w.r = random_seeded("workers");
+    for (int i = 0; i < 1 + QUEUES; i++) {
+        int two[2];
+
+        if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, two))
+            return -1;
+        w.near[i] = two[0];
+        w.far[i] = two[1];
+    }
+    make(&w.client, w.far, 1, &nobody);
+    make(&w.server, w.far + 1, QUEUES, &server);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    adit_free(w.server);
+    adit_free(w.client);
+    for (int i = 0; i < 1 + QUEUES; i++) {
+        close(w.near[i]);
+        close(w.far[i]);
+    }
+    return 0;
+}
+
+static void start(void)
+{
+    assert_int_equal(adit_start(w.client, NULL), 0);
+    assert_int_equal(adit_start(w.server, NULL), 0);
+}
+
+/* A packet to one side; one that finds no room within 100 ms is lost. */
+static void put(int fd, const void *packet, size_t len)
+{
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+    if (poll(&p, 1, 100) == 1)
+        (void)!send(fd, packet, len, MSG_DONTWAIT);
+}
+
+/* One packet of one side to the other. */
+static void pass(int from)
+{
+    static uint8_t packet[PACKET_BYTES];
+    ssize_t len = recv(w.near[from], packet, sizeof(packet), MSG_DONTWAIT);
+
+    if (len > 0)
+        put(from > 0 ? w.near[0] : w.near[1 + random_next(&w.r) % QUEUES], packet, (size_t)len);
+}
+
+static uint64_t clock_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* Until all clients have closed. */
+static void run_switch(void)
+{
+    uint64_t end_ms = clock_ms() + WAIT_MS;
+    struct pollfd p[1 + QUEUES];
+
+    while (atomic_load(&w.clients_open) > 0 && clock_ms() < end_ms) {
+        for (int i = 0; i < 1 + QUEUES; i++)
+            p[i] = (struct pollfd){.fd = w.near[i], .events = POLLIN};
+        poll(p, 1 + QUEUES, 20);
+        for (int i = 0; i < 1 + QUEUES; i++)
+            if (p[i].revents & POLLIN)
+                pass(i);
+    }
+    assert_int_equal(atomic_load(&w.clients_open), 0);
+}
+
+static adit_stats counters(adit *a)
+{
+    adit_stats s = {.size = sizeof(s)};
+
+    usleep(30000); /* a report's age */
+    assert_int_equal(adit_get_stats(a, &s), 0);
+    return s;
+}
+
+static uint64_t drops(const adit_stats *s, const char *name)
+{
+    for (unsigned i = 0; adit_drop_name(i); i++)
+        if (strcmp(adit_drop_name(i), name) == 0)
+            return s->drops[i];
+    fail_msg("there is no counter called %s", name);
+    return 0;
+}
+
+static void flows_whose_packets_come_to_any_worker_are_whole(void **state)
+{
+    adit_stats s;
+
+    (void)state;
+    atomic_store(&w.clients_open, FLOWS);
+    start();
+    assert_int_equal(adit_post(adit_main_loop(w.client), clients_dial, NULL), 0);
+    run_switch();
+    for (int i = 0; i < FLOWS; i++) {
+        assert_int_equal(w.flows[i].why, 0);
+        assert_int_equal(w.flows[i].received, FLOW_BYTES);
+    }
+    s = counters(w.server);
+    assert_int_equal(s.tcp_total, FLOWS);
+    assert_true(s.handed_over > 0);
+    assert_int_equal(drops(&s, "worker_full"), 0);
+}
+
+static void a_listener_has_its_flows_whichever_worker_gets_them(void **state)
+{
+    adit_addr at;
+
+    (void)state;
+    adit_addr_parse(&at, "192.0.2.1:80");
+    assert_int_equal(adit_stack_listen(w.server, &at, listener_tcp, NULL), 0);
+    assert_int_equal(adit_stack_listen(w.server, &at, listener_tcp, NULL), ADIT_EEXIST);
+    atomic_store(&w.clients_open, FLOWS);
+    start();
+    assert_int_equal(adit_post(adit_main_loop(w.client), clients_dial, NULL), 0);
+    run_switch();
+    assert_int_equal(atomic_load(&w.listened), FLOWS);
+}
+
+/* A datagram of 192.0.2.1:5000 to 10.0.0.`to`:7, or its fragment: [at, at + len) of `all` octets, UDP header included. */
+static size_t datagram(uint8_t *out, uint8_t to, uint32_t all, uint32_t at, uint32_t len)
+{
+    struct ip_header ip = {.version = 4, .proto = 17, .ttl = 64, .fragment_id = 77, .payload_bytes = len};
+    uint8_t whole[4096] = {0x13, 0x88, 0, 7};
+    size_t head;
+
+    put_be16(whole + 4, (uint16_t)all);
+    memset(whole + 8, 'x', sizeof(whole) - 8);
+    memcpy(ip.src, (uint8_t[16]){[10] = 255, 255, 192, 0, 2, 1}, 16);
+    memcpy(ip.dst, (uint8_t[16]){[10] = 255, 255, 10, 0, 0, to}, 16);
+    head = ip_emit(out, &ip);
+    put_be16(out + 6, (uint16_t)(at / 8 | (at + len < all ? 0x2000u : 0)));
+    put_be16(out + 10, 0);
+    put_be16(out + 10, checksum_finish(checksum_add(0, out, head)));
+    memcpy(out + head, whole + at, len);
+    return head + len;
+}
+
+/* The queue (1 on) at which the next packet comes out; 0: none within a second. */
+static int next_out(uint8_t *packet, ssize_t *len)
+{
+    struct pollfd p[QUEUES];
+
+    for (int i = 0; i < QUEUES; i++)
+        p[i] = (struct pollfd){.fd = w.near[1 + i], .events = POLLIN};
+    if (poll(p, QUEUES, 1000) <= 0)
+        return 0;
+    for (int i = 0; i < QUEUES; i++) {
+        if (!(p[i].revents & POLLIN))
+            continue;
+        *len = recv(w.near[1 + i], packet, 2048, 0);
+        return 1 + i;
+    }
+    return 0;
+}
+
+static void a_clients_datagrams_are_one_mapping_whichever_worker_gets_them(void **state)
+{
+    uint8_t packet[2048];
+    ssize_t len = 0;
+    adit_stats s;
+
+    (void)state;
+    start();
+    for (uint8_t i = 0; i < 8; i++) {
+        put(w.near[1 + i % QUEUES], packet, datagram(packet, (uint8_t)(1 + i), 100, 0, 100));
+        assert_int_equal(next_out(packet, &len), 1); /* the first one's queue */
+        assert_int_equal(len, 120);
+        assert_int_equal(packet[15], 1 + i);
+    }
+    s = counters(w.server);
+    assert_int_equal(s.udp_total, 1);
+    assert_int_equal(atomic_load(&w.mappings), 1);
+    assert_int_equal(s.handed_over, 4);
+}
+
+static void fragments_that_come_to_different_workers_are_one_datagram(void **state)
+{
+    uint8_t packet[2048];
+    ssize_t len = 0;
+    adit_stats s;
+
+    (void)state;
+    start();
+    for (uint8_t i = 1; i < 9; i++) {
+        put(w.near[1], packet, datagram(packet, i, 1208, 0, 800));
+        put(w.near[2], packet, datagram(packet, i, 1208, 800, 408));
+        assert_int_not_equal(next_out(packet, &len), 0);
+        assert_int_equal(len, 1228);
+        assert_int_equal(packet[15], i);
+    }
+    s = counters(w.server);
+    assert_int_equal(s.udp_total, 1);
+    assert_int_equal(drops(&s, "frag_timeout"), 0);
+}
+
+static void as_many_workers_as_queues_or_none_is_said(void **state)
+{
+    adit_options o;
+    adit_error err;
+    adit *a;
+
+    (void)state;
+    adit_options_init(&o, ADIT_PRESET_DESKTOP);
+    o.kind = ADIT_DEV_FD;
+    o.fds = w.far + 1;
+    o.fds_count = QUEUES;
+    o.workers = QUEUES + 1;
+    assert_int_equal(adit_new(&a, &o, &server, NULL, &err), ADIT_EINVAL);
+    assert_non_null(strstr(err.msg, "3 workers need as many queues, and there are 2"));
+    o.workers = 1;
+    assert_int_equal(adit_new(&a, &o, &server, NULL, &err), ADIT_EINVAL);
+    assert_non_null(strstr(err.msg, "2 queues need as many workers"));
+    o.workers = QUEUES;
+    o.stack = "system";
+    assert_int_equal(adit_new(&a, &o, &server, NULL, &err), ADIT_ENOTSUP);
+    assert_non_null(strstr(err.msg, "workers"));
+}
+
+static void an_instance_that_never_ran_is_freed(void **state)
+{
+    (void)state; /* which teardown does */
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(flows_whose_packets_come_to_any_worker_are_whole),
+        TEST(a_listener_has_its_flows_whichever_worker_gets_them),
+        TEST(a_clients_datagrams_are_one_mapping_whichever_worker_gets_them),
+        TEST(fragments_that_come_to_different_workers_are_one_datagram),
+        TEST(as_many_workers_as_queues_or_none_is_said),
+        TEST(an_instance_that_never_ran_is_freed),
+    };
+
+    return cmocka_run_group_tests_name("workers", tests, NULL, NULL);
+}
