@@ -94,7 +94,7 @@ static uint32_t take_seq(struct bytes *in, const struct tcp *t)
 {
     uint8_t from = bytes_u8(in);
     uint32_t offset = (uint32_t)(int32_t)(int16_t)bytes_be16(in);
-    const struct tcp_island *i = t ? t->islands : NULL;
+    const struct tcp_island *i = t ? t->work->islands : NULL;
 
     if (!t)
         return 1000 + offset;
@@ -104,7 +104,7 @@ static uint32_t take_seq(struct bytes *in, const struct tcp *t)
     case 1:
         return t->rcv_edge + offset;
     case 2:
-        return t->irs + offset;
+        return t->work->irs + offset;
     case 3:
         return (i ? i->seq : t->rcv_nxt) + offset;
     case 4:
@@ -162,7 +162,7 @@ static void give_segment(struct world *w, int slot, struct bytes *in)
     ip.payload_bytes = (uint32_t)tcp_emit_bytes(&s) + len;
     headers = ip_emit(packet, &ip);
     headers += tcp_emit(packet + headers, &s);
-    at = s.seq + ((s.flags & TCP_SYN) != 0) - (t ? t->irs + 1 : 0);
+    at = s.seq + ((s.flags & TCP_SYN) != 0) - (t ? t->work->irs + 1 : 0);
     for (uint32_t i = 0; i < len; i++)
         packet[headers + i] = octet_at(at + i);
     core_input(&w->core, packet, headers + len, len > 1360 ? 1360 : 0, PACKET_CSUM_VALID);

@@ -49,18 +49,34 @@ static const struct stream_ops stream_userspace;
 
 /* ------------------------------------------------------------------------------------- the engine -- */
 
+static void tcp_work_init(struct tcp_work *w)
+{
+    list_init(&w->runs);
+    list_init(&w->by_time);
+    list_init(&w->lost);
+    list_init(&w->islands_node);
+    for (int i = 0; i < TCP_TIMERS; i++)
+        w->deadline_ns[i] = WHEEL_NEVER;
+    w->reo_wnd_mult = 1;
+}
+
 int tcp_engine_init(struct tcp_engine *e, struct net *net)
 {
     uint32_t tcp_max = net->config.tcp_max;
 
     *e = (struct tcp_engine){.net = net, .cc = &cc_cubic};
     pool_init(&e->tcp_pool, net->memory, sizeof(struct tcp), tcp_max);
+    pool_init(&e->work_pool, net->memory, sizeof(struct tcp_work), UINT32_MAX);
     /* Runs and spans are bounded by the memory budget; these limits only keep the counters honest. */
     pool_init(&e->run_pool, net->memory, sizeof(struct tcp_run), UINT32_MAX);
     pool_init(&e->island_pool, net->memory, sizeof(struct tcp_island), UINT32_MAX);
     pool_init(&e->span_pool, net->memory, sizeof(struct span), UINT32_MAX);
     list_init(&e->time_wait);
     list_init(&e->with_islands);
+    e->at_rest = pool_get(&e->work_pool);
+    if (!e->at_rest)
+        return ADIT_ENOMEM;
+    tcp_work_init(e->at_rest);
     net_set_tcp(net, &net_ops, e);
     return 0;
 }
@@ -75,7 +91,9 @@ void tcp_engine_deinit(struct tcp_engine *e)
         tcp_enter(t, TCP_CLOSED);
         tcp_free(t);
     }
+    pool_put(&e->work_pool, e->at_rest);
     pool_deinit(&e->tcp_pool);
+    pool_deinit(&e->work_pool);
     pool_deinit(&e->run_pool);
     pool_deinit(&e->island_pool);
     pool_deinit(&e->span_pool);
@@ -127,37 +145,101 @@ static void tcp_count_half_open(struct tcp *t, bool half_open)
     t->engine->net->stats.tcp_half_open += half_open ? 1 : -1ull;
 }
 
+bool tcp_wake_(struct tcp *t)
+{
+    struct tcp_engine *e = t->engine;
+    struct tcp_work *w = pool_get(&e->work_pool);
+
+    if (!w)
+        return false;
+    tcp_work_init(w);
+    w->tcp = t;
+    w->high_sacked = t->snd_una;
+    w->rcv_grown_at = t->rcv_nxt;
+    w->min_rtt_us = t->srtt_us;
+    w->progress_ns = e->now_ns;
+    cc_init(&w->cc, e->cc, t->snd_mss_bytes);
+    if (t->rest_cwnd_bytes > 0) {
+        w->cc.cwnd_bytes = t->rest_cwnd_bytes;
+        w->cc.ssthresh_bytes = t->rest_ssthresh_bytes;
+        cc_set_mss(&w->cc, t->snd_mss_bytes);
+        cc_idle(&w->cc); /* it was silent for longer than an RTO */
+    }
+    w->deadline_ns[TCP_TIMER_LIFE] = t->flow.timer.deadline_ns;
+    t->work = w;
+    tcp_set_timer(t, TCP_TIMER_REST, e->now_ns + TCP_REST_NS);
+    return true;
+}
+
+bool tcp_may_rest(const struct tcp *t)
+{
+    const struct tcp_work *w = t->work;
+    bool is_quiet = t->state == TCP_ESTABLISHED || t->state == TCP_CLOSE_WAIT ||
+                    t->state == TCP_FIN_WAIT_2 || t->state == TCP_TIME_WAIT;
+
+    return is_quiet && t->snd_una == t->snd_nxt && w->send_timer == TCP_SEND_IDLE &&
+           w->recovery == TCP_OPEN && w->tx.bytes == 0 && !w->reserved && w->rx.bytes == 0 &&
+           !w->islands && w->dsack_count == 0 && !t->fin_early && !t->ack_now && !t->ack_later &&
+           !t->starved && (t->fin_sent || !t->fin_wanted) && !list_is_linked(&t->flow.output_node);
+}
+
+void tcp_rest(struct tcp *t)
+{
+    uint64_t life_ns = t->work->deadline_ns[TCP_TIMER_LIFE];
+
+    t->rest_cwnd_bytes = t->work->cc.cwnd_bytes;
+    t->rest_ssthresh_bytes = t->work->cc.ssthresh_bytes;
+    t->dsack_seen = t->tlp_out = t->tlp_now = false;
+    pool_put(&t->engine->work_pool, t->work);
+    t->work = t->engine->at_rest;
+    tcp_set_timer(t, TCP_TIMER_LIFE, life_ns);
+}
+
+/* What was received and not read stays. */
 static void tcp_release_queues(struct tcp *t)
 {
     struct tcp_engine *e = t->engine;
     struct list *node;
 
-    while ((node = list_first(&t->runs)) != NULL)
+    if (!tcp_is_awake(t))
+        return;
+    while ((node = list_first(&t->work->runs)) != NULL)
         tcp_run_free(t, LIST_ENTRY(node, struct tcp_run, node));
-    span_clear(&t->tx, &e->span_pool);
-    t->tx_next = (struct span_place){0};
-    span_release_reserved(&t->reserved);
+    span_clear(&t->work->tx, &e->span_pool);
+    t->work->tx_next = (struct span_place){0};
+    span_release_reserved(&t->work->reserved);
     tcp_out_of_order_clear(t);
+}
+
+/* TIME-WAIT: only its end is left to be waited for. */
+static void tcp_stop_timers(struct tcp *t)
+{
+    if (!tcp_is_awake(t))
+        return;
+    tcp_set_timer(t, TCP_TIMER_SEND, WHEEL_NEVER);
+    t->work->send_timer = TCP_SEND_IDLE;
 }
 
 void tcp_enter(struct tcp *t, enum tcp_state s)
 {
     struct net *net = t->engine->net;
+    uint8_t was = t->state;
 
     assert(s == TCP_CLOSED || (state_moves[t->state] & TO(s)));
     tcp_count_half_open(t, state_is_half_open(s));
     net->stats.tcp_time_wait +=
-        (uint64_t)(s == TCP_TIME_WAIT) - (uint64_t)(t->state == TCP_TIME_WAIT);
+        (uint64_t)(s == TCP_TIME_WAIT) - (uint64_t)(was == TCP_TIME_WAIT);
     t->state = (uint8_t)s;
     t->engine->states_visited |= TO(s);
     if (s == TCP_TIME_WAIT) {
         tcp_release_queues(t);
+        list_init(&t->wait_node);
         list_push_back(&t->engine->time_wait, &t->wait_node);
-        tcp_set_timer(t, TCP_TIMER_SEND, WHEEL_NEVER);
-        t->send_timer = TCP_SEND_IDLE;
+        tcp_stop_timers(t);
     }
     if (s == TCP_CLOSED) {
-        list_remove(&t->wait_node);
+        if (was == TCP_TIME_WAIT)
+            list_remove(&t->wait_node);
         tcp_release_queues(t);
         t->flow.client->tcp--;
         flow_remove(net, &t->flow);
@@ -177,11 +259,21 @@ void tcp_end(struct tcp *t, int why)
     tcp_notify(t);
 }
 
+/* All that is left of it goes, unread octets too. */
+static void tcp_forget_work(struct tcp *t)
+{
+    if (!tcp_is_awake(t))
+        return;
+    span_clear(&t->work->rx, &t->engine->span_pool);
+    pool_put(&t->engine->work_pool, t->work);
+    t->work = t->engine->at_rest;
+}
+
 void tcp_free(struct tcp *t)
 {
     assert(t->state == TCP_CLOSED);
     list_remove(&t->flow.ready_node);
-    span_clear(&t->rx, &t->engine->span_pool);
+    tcp_forget_work(t);
     pool_put(&t->engine->tcp_pool, t);
 }
 
@@ -234,7 +326,7 @@ static uint8_t tcp_window_scale(uint32_t window_bytes)
 
 void tcp_set_iss(struct tcp *t, uint32_t iss)
 {
-    t->iss = t->snd_una = t->snd_nxt = t->high_sacked = iss;
+    t->iss = t->snd_una = t->snd_nxt = t->work->high_sacked = iss;
 }
 
 struct tcp *tcp_new(struct tcp_engine *e, const struct flow_key *key, enum drop *why)
@@ -257,19 +349,18 @@ struct tcp *tcp_new(struct tcp_engine *e, const struct flow_key *key, enum drop 
         return NULL;
     }
     t->engine = e;
+    t->work = e->at_rest;
+    if (!tcp_wake(t)) {
+        flow_remove(net, &t->flow);
+        pool_put(&e->tcp_pool, t);
+        return NULL;
+    }
     t->flow.client->tcp++;
     t->stream.ops = &stream_userspace;
-    list_init(&t->wait_node);
-    list_init(&t->runs);
-    list_init(&t->by_time);
-    list_init(&t->lost);
-    for (int i = 0; i < TCP_TIMERS; i++)
-        t->deadline_ns[i] = WHEEL_NEVER;
     t->opened_ns = t->heard_ns = e->now_ns;
     t->quick_acks = TCP_QUICK_ACKS;
-    t->reo_wnd_mult = 1;
     t->rto_us = TCP_RTO_INITIAL_US;
-    t->pmtu_bytes = net->config.mtu_bytes;
+    t->pmtu_bytes = (uint16_t)net->config.mtu_bytes;
     t->peer_mss_bytes = TCP_MSS_DEFAULT;
     t->rcv_mss_bytes = TCP_MSS_DEFAULT;
     t->rcv_limit = TCP_RX_LIMIT_FIRST < net->config.rx_window_bytes ? TCP_RX_LIMIT_FIRST
@@ -298,7 +389,8 @@ void tcp_set_mss(struct tcp *t)
     if (mss > TCP_SEGMENT_BYTES_MAX)
         mss = TCP_SEGMENT_BYTES_MAX;
     t->snd_mss_bytes = (uint16_t)mss;
-    cc_set_mss(&t->cc, mss);
+    if (tcp_is_awake(t))
+        cc_set_mss(&t->work->cc, mss);
 }
 
 void tcp_take_syn_options(struct tcp *t, const struct tcp_segment *s)
@@ -312,15 +404,15 @@ void tcp_take_syn_options(struct tcp *t, const struct tcp_segment *s)
     t->sack_on = s->sack_permitted;
     if (s->has_ts) {
         t->ts_recent = s->ts_val;
-        t->ts_recent_ns = t->engine->now_ns;
+        t->ts_recent_s = tcp_now_s(t);
     }
-    t->irs = s->seq;
-    t->rcv_nxt = t->rcv_acked = t->rcv_edge = t->rcv_grown_at = s->seq + 1;
+    t->work->irs = s->seq;
+    t->rcv_nxt = t->rcv_acked = t->rcv_edge = t->work->rcv_grown_at = s->seq + 1;
     t->snd_wnd = t->snd_wnd_max = s->wnd; /* a SYN's window is never scaled */
     t->snd_wl1 = s->seq;
     t->snd_wl2 = s->flags & TCP_ACK ? s->ack : t->iss;
     tcp_set_mss(t);
-    cc_init(&t->cc, t->engine->cc, t->snd_mss_bytes);
+    cc_init(&t->work->cc, t->engine->cc, t->snd_mss_bytes);
 }
 
 struct tcp *tcp_dial(struct tcp_engine *e, const adit_addr *from, const adit_addr *to,
@@ -342,7 +434,7 @@ struct tcp *tcp_dial(struct tcp_engine *e, const adit_addr *from, const adit_add
         return NULL;
     t->ts_on = t->sack_on = t->wscale_on = true; /* offered */
     tcp_set_mss(t);
-    cc_init(&t->cc, e->cc, t->snd_mss_bytes);
+    cc_init(&t->work->cc, e->cc, t->snd_mss_bytes);
     tcp_enter(t, TCP_SYN_SENT);
     tcp_wants_output(t);
     return t;
@@ -374,9 +466,9 @@ static uint32_t tcp_tx_room(const struct tcp *t)
         return 0;
     unsent = tcp_tx_end(t) - t->snd_nxt;
     room = unsent < limit ? limit - unsent : 0;
-    if (t->tx.bytes >= max)
+    if (t->work->tx.bytes >= max)
         return 0;
-    return room < max - t->tx.bytes ? room : max - t->tx.bytes;
+    return room < max - t->work->tx.bytes ? room : max - t->work->tx.bytes;
 }
 
 /* Room is worth a call of the handler when it is a quarter of the limit, so that it is not called for crumbs. */
@@ -402,14 +494,14 @@ static unsigned tcp_stream_events(const struct stream *s)
 
     /* What was received in order is still the handler's to read. */
     if ((t->state == TCP_CLOSED || t->state == TCP_TIME_WAIT) &&
-        (t->rx.bytes == 0 || t->why != 0 || t->closed_by_handler))
+        (t->work->rx.bytes == 0 || t->why != 0 || t->closed_by_handler))
         ev |= STREAM_CLOSED;
     if (!t->flow.owner &&
         (t->state == TCP_PENDING || (tcp_is_synchronized(t) && t->passive && t->accept_early)))
         ev |= STREAM_NEW;
     if (tcp_is_synchronized(t))
         ev |= STREAM_OPEN;
-    if (t->rx.bytes > 0 || t->fin_received || t->why != 0)
+    if (t->work->rx.bytes > 0 || t->fin_received || t->why != 0)
         ev |= STREAM_READ;
     if (tcp_is_writable(t) || t->why != 0)
         ev |= STREAM_WRITE;
@@ -431,7 +523,8 @@ static int tcp_stream_accept(struct stream *s)
 static void tcp_forget_received(struct tcp *t)
 {
     t->closed_by_handler = true;
-    span_clear(&t->rx, &t->engine->span_pool);
+    if (tcp_is_awake(t))
+        span_clear(&t->work->rx, &t->engine->span_pool);
     tcp_notify(t);
 }
 
@@ -468,8 +561,8 @@ static int tcp_stream_peek(const struct stream *s, adit_iov *iov, int iov_max)
 {
     struct tcp *t = tcp_of(s);
 
-    if (t->rx.bytes > 0)
-        return span_view(&t->rx, (struct span_place){0}, t->rx.bytes, iov, iov_max);
+    if (t->work->rx.bytes > 0)
+        return span_view(&t->work->rx, (struct span_place){0}, t->work->rx.bytes, iov, iov_max);
     if (t->fin_received)
         return 0;
     if (t->why != 0)
@@ -481,15 +574,8 @@ static void tcp_stream_consume(struct stream *s, size_t len_bytes)
 {
     struct tcp *t = tcp_of(s);
 
-    assert(len_bytes <= t->rx.bytes);
+    assert(len_bytes <= t->work->rx.bytes);
     tcp_consume(t, (uint32_t)len_bytes);
-}
-
-/* No memory now: try again when the life timer comes round. */
-static void tcp_starve(struct tcp *t)
-{
-    t->starved = true;
-    tcp_arm_life_timer(t);
 }
 
 static int tcp_stream_reserve(struct stream *s, adit_iov *iov, int iov_max)
@@ -506,7 +592,11 @@ static int tcp_stream_reserve(struct stream *s, adit_iov *iov, int iov_max)
         t->write_blocked = true;
         return ADIT_EAGAIN;
     }
-    n = span_reserve(&t->tx, t->engine->net->bufs, &t->reserved, room, t->bulk, iov, iov_max);
+    if (!tcp_wake(t)) {
+        tcp_starve(t);
+        return ADIT_EAGAIN;
+    }
+    n = span_reserve(&t->work->tx, t->engine->net->bufs, &t->work->reserved, room, t->bulk, iov, iov_max);
     if (n == 0) {
         tcp_starve(t);
         return ADIT_EAGAIN;
@@ -522,7 +612,7 @@ static void tcp_stream_commit(struct stream *s, size_t len_bytes)
     if (t->state == TCP_CLOSED)
         return;
     t->bulk = len_bytes > 16 * 1024;
-    if (!span_commit(&t->tx, &t->engine->span_pool, &t->reserved, (uint32_t)len_bytes, &taken)) {
+    if (!span_commit(&t->work->tx, &t->engine->span_pool, &t->work->reserved, (uint32_t)len_bytes, &taken)) {
         /* Octets that the handler believes sent are lost: an honest end beats a hole in the stream. */
         tcp_send_reset(t);
         tcp_end(t, ADIT_ENOMEM);
@@ -558,8 +648,9 @@ static void tcp_stream_close(struct stream *s)
         return;
     }
     t->closed_by_handler = true;
-    t->progress_ns = t->engine->now_ns;
-    if (t->rx.bytes > 0) {
+    if (tcp_wake(t)) /* else output will try */
+        t->work->progress_ns = t->engine->now_ns;
+    if (t->work->rx.bytes > 0) {
         /* RFC 9293 3.6.1, 1122 4.2.2.13: what was acknowledged and never read is lost; say so. */
         tcp_stream_abort(s);
         return;
@@ -573,8 +664,10 @@ static void tcp_stream_settle(struct stream *s)
 {
     struct tcp *t = tcp_of(s);
 
-    span_settle(&t->rx, &t->engine->span_pool, t->engine->net->bufs);
-    span_release_reserved(&t->reserved);
+    if (!tcp_is_awake(t))
+        return;
+    span_settle(&t->work->rx, &t->engine->span_pool, t->engine->net->bufs);
+    span_release_reserved(&t->work->reserved);
 }
 
 static int tcp_stream_why(const struct stream *s)
@@ -593,11 +686,11 @@ static void tcp_stream_stat(const struct stream *s, adit_conn_info *out)
         .state = state_names[t->state],
         .srtt_us = t->srtt_us,
         .rto_us = t->rto_us,
-        .cwnd_bytes = t->cc.cwnd_bytes,
+        .cwnd_bytes = tcp_is_awake(t) ? t->work->cc.cwnd_bytes : t->rest_cwnd_bytes,
         .mss_bytes = t->snd_mss_bytes,
         .retransmits = t->retransmits,
-        .rx_queued_bytes = t->rx.bytes,
-        .tx_queued_bytes = t->tx.bytes,
+        .rx_queued_bytes = t->work->rx.bytes,
+        .tx_queued_bytes = t->work->tx.bytes,
     };
 }
 
@@ -608,7 +701,8 @@ static void tcp_stream_free(struct stream *s)
     t->flow.owner = NULL;
     if (t->state == TCP_TIME_WAIT) {
         list_remove(&t->flow.ready_node);
-        span_clear(&t->rx, &t->engine->span_pool);
+        if (tcp_is_awake(t))
+            span_clear(&t->work->rx, &t->engine->span_pool);
         return; /* the engine's now */
     }
     tcp_free(t);

@@ -45,12 +45,14 @@ enum tcp_state { /* ordered: from TCP_ESTABLISHED on the connection is synchroni
 };
 
 struct tcp;
+struct tcp_work;
 
 struct tcp_engine {
     struct net *net;
-    struct pool tcp_pool, run_pool, island_pool, span_pool;
+    struct pool tcp_pool, work_pool, run_pool, island_pool, span_pool;
+    struct tcp_work *at_rest; /* of all flows for which nothing is under way; never written */
     struct list time_wait;   /* tcp.wait_node, oldest first */
-    struct list with_islands; /* tcp.wait_node of flows that hold octets beyond a hole */
+    struct list with_islands; /* tcp_work.islands_node of flows that hold octets beyond a hole */
     uint64_t now_ns;         /* of the call that is being served */
     uint64_t challenge_second; /* RFC 5961: challenge ACKs sent in this second, for all flows */
     uint32_t challenge_tokens;

@@ -17,17 +17,17 @@ static uint32_t run_bytes(const struct tcp_run *r)
 static void run_uncount(struct tcp *t, const struct tcp_run *r)
 {
     if (r->state == TCP_RUN_SACKED)
-        t->sacked_bytes -= run_bytes(r);
+        t->work->sacked_bytes -= run_bytes(r);
     else if (r->state == TCP_RUN_LOST)
-        t->lost_bytes -= run_bytes(r);
+        t->work->lost_bytes -= run_bytes(r);
 }
 
 static void run_count(struct tcp *t, const struct tcp_run *r)
 {
     if (r->state == TCP_RUN_SACKED)
-        t->sacked_bytes += run_bytes(r);
+        t->work->sacked_bytes += run_bytes(r);
     else if (r->state == TCP_RUN_LOST)
-        t->lost_bytes += run_bytes(r);
+        t->work->lost_bytes += run_bytes(r);
 }
 
 void tcp_run_set_state(struct tcp *t, struct tcp_run *r, enum tcp_run_state state)
@@ -37,41 +37,41 @@ void tcp_run_set_state(struct tcp *t, struct tcp_run *r, enum tcp_run_state stat
     run_count(t, r);
     list_remove(&r->time_node);
     if (state == TCP_RUN_FLYING)
-        list_push_back(&t->by_time, &r->time_node);
+        list_push_back(&t->work->by_time, &r->time_node);
     else if (state == TCP_RUN_LOST)
-        list_push_back(&t->lost, &r->time_node);
+        list_push_back(&t->work->lost, &r->time_node);
 }
 
 void tcp_run_free(struct tcp *t, struct tcp_run *r)
 {
-    if (t->sacked_last == r)
-        t->sacked_last = NULL;
+    if (t->work->sacked_last == r)
+        t->work->sacked_last = NULL;
     run_uncount(t, r);
     list_remove(&r->node);
     list_remove(&r->time_node);
     pool_put(&t->engine->run_pool, r);
-    t->runs_count--;
+    t->work->runs_count--;
 }
 
 struct tcp_run *tcp_run_split(struct tcp *t, struct tcp_run *r, uint32_t seq)
 {
     struct tcp_run *rest;
 
-    if (t->runs_count >= TCP_RUNS_MAX)
+    if (t->work->runs_count >= TCP_RUNS_MAX)
         return NULL;
     rest = pool_get(&t->engine->run_pool);
     if (!rest)
         return NULL;
     *rest = *r;
     rest->seq = seq;
-    rest->at = span_advance(&t->tx, r->at, seq - r->seq);
+    rest->at = span_advance(&t->work->tx, r->at, seq - r->seq);
     list_push_front(&r->node, &rest->node); /* behind r */
     list_init(&rest->time_node);
     if (list_is_linked(&r->time_node))
         list_push_front(&r->time_node, &rest->time_node);
     r->end = seq;
     r->fin = false;
-    t->runs_count++;
+    t->work->runs_count++;
     return rest;
 }
 
@@ -79,7 +79,7 @@ struct tcp_run *tcp_run_split(struct tcp *t, struct tcp_run *r, uint32_t seq)
 static void run_trim(struct tcp *t, struct tcp_run *r, uint32_t seq)
 {
     run_uncount(t, r);
-    r->at = span_advance(&t->tx, r->at, seq - r->seq);
+    r->at = span_advance(&t->work->tx, r->at, seq - r->seq);
     r->seq = seq;
     run_count(t, r);
 }
@@ -97,9 +97,9 @@ void tcp_rtt_sample(struct tcp *t, uint64_t rtt_ns)
     uint32_t diff;
 
     us = us > 0 ? us : 1;
-    t->backoff_log2 = 0;
-    if (t->min_rtt_us == 0 || us < t->min_rtt_us)
-        t->min_rtt_us = us;
+    t->work->backoff_log2 = 0;
+    if (t->work->min_rtt_us == 0 || us < t->work->min_rtt_us)
+        t->work->min_rtt_us = us;
     if (t->srtt_us == 0) { /* RFC 6298 2.2 */
         t->srtt_us = us;
         t->rttvar_us = us / 2;
@@ -131,9 +131,9 @@ static struct tcp_run *run_merge_back(struct tcp *t, struct tcp_run *r)
 {
     struct tcp_run *prev = run_of(r->node.prev);
 
-    if (r->node.prev == &t->runs || prev->state != TCP_RUN_SACKED)
+    if (r->node.prev == &t->work->runs || prev->state != TCP_RUN_SACKED)
         return r;
-    t->sacked_bytes += run_bytes(r);
+    t->work->sacked_bytes += run_bytes(r);
     prev->end = r->end;
     prev->fin = r->fin;
     if (prev->sent_ns < r->sent_ns)
@@ -146,9 +146,9 @@ static struct tcp_run *run_merge_back(struct tcp *t, struct tcp_run *r)
 /* A run at or before seq, from which the one that holds it is not far. */
 static struct list *run_near(const struct tcp *t, uint32_t seq)
 {
-    struct list *node = t->sacked_last ? &t->sacked_last->node : t->runs.next;
+    struct list *node = t->work->sacked_last ? &t->work->sacked_last->node : t->work->runs.next;
 
-    while (node->prev != &t->runs && seq_lt(seq, run_of(node)->seq))
+    while (node->prev != &t->work->runs && seq_lt(seq, run_of(node)->seq))
         node = node->prev;
     return node;
 }
@@ -157,12 +157,12 @@ static void tcp_mark_sacked(struct tcp *t, struct tcp_range block, struct tcp_ac
 {
     struct list *node = run_near(t, block.from);
 
-    while (node != &t->runs) {
+    while (node != &t->work->runs) {
         struct tcp_run *r = run_of(node);
 
         node = node->next;
         if (r->state == TCP_RUN_SACKED && seq_le(r->seq, block.to)) {
-            t->sacked_last = run_merge_back(t, r);
+            t->work->sacked_last = run_merge_back(t, r);
             continue;
         }
         if (seq_le(block.to, r->seq))
@@ -179,9 +179,9 @@ static void tcp_mark_sacked(struct tcp *t, struct tcp_range block, struct tcp_ac
         run_delivered(t, r, e);
         tcp_run_set_state(t, r, TCP_RUN_SACKED);
         node = r->node.next;
-        t->sacked_last = run_merge_back(t, r);
+        t->work->sacked_last = run_merge_back(t, r);
     }
-    t->high_sacked = seq_max(t->high_sacked, block.to);
+    t->work->high_sacked = seq_max(t->work->high_sacked, block.to);
 }
 
 /* RFC 2883: the first block lies below the acknowledgment, or inside the second block. */
@@ -232,7 +232,7 @@ static void tcp_take_ack(struct tcp *t, const struct tcp_segment *s, struct tcp_
     uint32_t base = tcp_tx_base(t), data_bytes;
     struct list *node;
 
-    while ((node = list_first(&t->runs)) != NULL && seq_lt(run_of(node)->seq, ack)) {
+    while ((node = list_first(&t->work->runs)) != NULL && seq_lt(run_of(node)->seq, ack)) {
         struct tcp_run *r = run_of(node);
 
         if (seq_lt(ack, r->end)) {
@@ -252,16 +252,16 @@ static void tcp_take_ack(struct tcp *t, const struct tcp_segment *s, struct tcp_
         sample_ns = tcp_timestamp_sample_ns(t, s);
     if (sample_ns > 0)
         tcp_rtt_sample(t, sample_ns);
-    t->progress_ns = t->engine->now_ns;
-    t->retries = 0;
+    t->work->progress_ns = t->engine->now_ns;
+    t->work->retries = 0;
     e->acked_bytes = ack - t->snd_una;
-    data_bytes = ack - base < t->tx.bytes ? ack - base : t->tx.bytes;
+    data_bytes = ack - base < t->work->tx.bytes ? ack - base : t->work->tx.bytes;
     t->tx_bytes += data_bytes;
     if (ack == t->snd_nxt) /* nothing in flight: what comes next is the new front */
-        t->tx_next = (struct span_place){0};
-    span_consume(&t->tx, &t->engine->span_pool, data_bytes);
+        t->work->tx_next = (struct span_place){0};
+    span_consume(&t->work->tx, &t->engine->span_pool, data_bytes);
     t->snd_una = ack;
-    t->high_sacked = seq_max(t->high_sacked, ack);
+    t->work->high_sacked = seq_max(t->work->high_sacked, ack);
 }
 
 /* WL1 and WL2: an old segment must not shrink the window. True: the window has changed. */
@@ -284,7 +284,7 @@ static bool tcp_take_window(struct tcp *t, const struct tcp_segment *s)
 
 void tcp_ack_received(struct tcp *t, const struct tcp_segment *s)
 {
-    struct tcp_ack_effect e = {.prior_high_sacked = t->high_sacked};
+    struct tcp_ack_effect e = {.prior_high_sacked = t->work->high_sacked};
     bool in_flight = t->snd_nxt != t->snd_una;
     bool window_changed = tcp_take_window(t, s);
 
@@ -296,13 +296,13 @@ void tcp_ack_received(struct tcp *t, const struct tcp_segment *s)
         e.is_duplicate = in_flight && s->ack == t->snd_una && s->len_bytes == 0 &&
                          !(s->flags & (TCP_SYN | TCP_FIN)) && !window_changed;
     e.is_bare = e.acked_bytes == 0 && s->len_bytes == 0 && s->sacks_count == 0;
-    if (t->send_timer == TCP_SEND_PERSIST && window_changed)
-        t->backoff_log2 = 0; /* else probes go on, further and further apart (RFC 9293 3.8.6.1) */
+    if (t->work->send_timer == TCP_SEND_PERSIST && window_changed)
+        t->work->backoff_log2 = 0; /* else probes go on, further and further apart (RFC 9293 3.8.6.1) */
     tcp_recovery_on_ack(t, &e);
     if (e.acked_bytes > 0 || e.delivered_bytes > 0 ||
-        (t->send_timer == TCP_SEND_PERSIST && window_changed))
+        (t->work->send_timer == TCP_SEND_PERSIST && window_changed))
         tcp_arm_send_timer(t);
-    if (t->tx.bytes > 0 || t->fin_wanted)
+    if (t->work->tx.bytes > 0 || t->fin_wanted)
         tcp_wants_output(t);
     if (e.acked_bytes > 0)
         tcp_room_made(t);

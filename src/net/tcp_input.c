@@ -31,7 +31,8 @@ static void tcp_answer_now(struct tcp *t)
 
 static void tcp_heard(struct tcp *t)
 {
-    t->persist_probes = 0;
+    if (tcp_is_awake(t))
+        t->work->persist_probes = 0;
     t->heard_ns = t->engine->now_ns;
     if (t->probes > 0) {
         t->probes = 0;
@@ -42,14 +43,14 @@ static void tcp_heard(struct tcp *t)
 /* RFC 7323 section 4.3. Only from a segment whose acknowledgment was believed as well: a blind one must not set the clock. */
 static void tcp_take_timestamp(struct tcp *t, const struct tcp_segment *s)
 {
-    bool is_forgotten = t->engine->now_ns - t->ts_recent_ns >= TCP_PAWS_IDLE_NS;
+    bool is_forgotten = tcp_now_s(t) - t->ts_recent_s >= TCP_PAWS_IDLE_S;
 
     if (!t->ts_on || !s->has_ts || seq_lt(t->rcv_acked, s->seq))
         return;
     if (seq_lt(s->ts_val, t->ts_recent) && !is_forgotten)
         return;
     t->ts_recent = s->ts_val;
-    t->ts_recent_ns = t->engine->now_ns;
+    t->ts_recent_s = tcp_now_s(t);
 }
 
 static void tcp_established(struct tcp *t, const struct tcp_segment *s)
@@ -57,19 +58,20 @@ static void tcp_established(struct tcp *t, const struct tcp_segment *s)
     uint8_t shift = t->wscale_on && !(s->flags & TCP_SYN) ? t->snd_wscale_log2 : 0;
 
     t->snd_una = t->snd_nxt = s->ack; /* snd_nxt: a repetition of our SYN may be due, and is not needed any more */
-    t->high_sacked = s->ack;
+    t->work->high_sacked = s->ack;
     t->snd_wnd = t->snd_wnd_max = (uint32_t)s->wnd << shift;
     t->snd_wl1 = s->seq;
     t->snd_wl2 = s->ack;
-    t->backoff_log2 = 0;
-    if (t->timed_ns)
-        tcp_rtt_sample(t, t->engine->now_ns - t->timed_ns);
+    t->work->backoff_log2 = 0;
+    if (t->work->timed_ns)
+        tcp_rtt_sample(t, t->engine->now_ns - t->work->timed_ns);
     else
         t->rto_us = TCP_RTO_AFTER_LOST_SYN_US;
     if (t->retransmits > 1)
-        t->cc.cwnd_bytes = t->snd_mss_bytes; /* RFC 6928 section 2: one may have been late, two were lost */
-    t->send_timer = TCP_SEND_IDLE;
+        t->work->cc.cwnd_bytes = t->snd_mss_bytes; /* RFC 6928 section 2: one may have been late, two were lost */
+    t->work->send_timer = TCP_SEND_IDLE;
     tcp_set_timer(t, TCP_TIMER_SEND, WHEEL_NEVER);
+    tcp_set_timer(t, TCP_TIMER_REST, t->engine->now_ns + TCP_REST_NS);
     tcp_enter(t, TCP_ESTABLISHED);
     tcp_notify(t);
     if (t->fin_wanted)
@@ -95,7 +97,7 @@ static enum drop tcp_reset_received(struct tcp *t)
         break;
     case TCP_CLOSING:
     case TCP_LAST_ACK: /* both have said all; only our FIN, or data in front of it, is unacknowledged */
-        tcp_end(t, t->tx.bytes > 0 ? ADIT_ERESET : 0);
+        tcp_end(t, t->work->tx.bytes > 0 ? ADIT_ERESET : 0);
         break;
     case TCP_PENDING:
     case TCP_SYN_RECEIVED:
@@ -129,7 +131,7 @@ static bool tcp_is_acceptable(const struct tcp *t, const struct tcp_segment *s)
 static bool tcp_fails_paws(const struct tcp *t, const struct tcp_segment *s)
 {
     return t->ts_on && s->has_ts && !(s->flags & TCP_RST) && seq_lt(s->ts_val, t->ts_recent) &&
-           t->engine->now_ns - t->ts_recent_ns < TCP_PAWS_IDLE_NS;
+           tcp_now_s(t) - t->ts_recent_s < TCP_PAWS_IDLE_S;
 }
 
 /* The answer to a segment that is not acceptable. Those that carry something deserve an ACK each (the peer repeats what
@@ -158,15 +160,17 @@ static enum drop tcp_check_sequence(struct tcp *t, const struct tcp_segment *s)
         return DROP_TCP_SEQUENCE;
     /* A repeated SYN: our SYN-ACK was lost. */
     if (t->state == TCP_SYN_RECEIVED && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
-        s->seq == t->irs) {
+        s->seq == t->work->irs) {
         t->snd_nxt = t->iss;
         t->retransmits++;
         tcp_wants_output(t);
         return DROP_TCP_DUPLICATE;
     }
     if (s->len_bytes > 0 && seq_le(s->seq + tcp_segment_span(s), t->rcv_nxt)) {
-        t->dsack = (struct tcp_range){.from = s->seq, .to = s->seq + s->len_bytes};
-        t->dsack_count = 1;
+        if (tcp_wake(t)) {
+            t->work->dsack = (struct tcp_range){.from = s->seq, .to = s->seq + s->len_bytes};
+            t->work->dsack_count = 1;
+        }
         t->heard_ns = t->engine->now_ns;
         tcp_loss_seen(t);
         tcp_answer_now(t);
@@ -283,11 +287,11 @@ static void tcp_check_fin(struct tcp *t, const struct tcp_segment *s)
 {
     if ((s->flags & TCP_FIN) && tcp_can_receive(t)) {
         t->fin_early = true;
-        t->fin_seq = s->seq + s->len_bytes;
-        if (t->fin_seq != t->rcv_nxt)
+        t->work->fin_seq = s->seq + s->len_bytes;
+        if (t->work->fin_seq != t->rcv_nxt)
             tcp_answer_now(t);
     }
-    if (t->fin_early && t->fin_seq == t->rcv_nxt && tcp_can_receive(t))
+    if (t->fin_early && t->work->fin_seq == t->rcv_nxt && tcp_can_receive(t))
         tcp_receive_fin(t);
 }
 
@@ -299,6 +303,8 @@ static enum drop tcp_segment(struct tcp *t, struct tcp_segment *s, const struct 
         why = tcp_check_reset(t, s);
     if (why == DROP_NONE)
         why = tcp_check_syn(t, s);
+    if (why == DROP_NONE && !tcp_wake(t))
+        why = DROP_NO_MEMORY; /* as if it had been lost */
     if (why == DROP_NONE)
         why = tcp_check_ack(t, s);
     if (why != DROP_NONE)
@@ -317,7 +323,7 @@ static enum drop tcp_input_pending(struct tcp *t, const struct tcp_segment *s)
         tcp_end(t, ADIT_ERESET);
         return DROP_TCP_PENDING_RESET;
     }
-    if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && s->seq == t->irs && s->has_ts &&
+    if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && s->seq == t->work->irs && s->has_ts &&
         t->ts_on)
         t->ts_recent = s->ts_val; /* answer the newest copy, so that the client times it rightly */
     return DROP_TCP_PENDING;
@@ -564,8 +570,8 @@ enum drop tcp_icmp_error(void *engine, const struct ip_header *quoted_ip, const 
         floor = tcp_is_v6(t) ? TCP_PMTU_MIN_6 : TCP_PMTU_MIN_4;
         if (m->mtu_bytes >= t->pmtu_bytes)
             return DROP_ICMP_ERROR_UNRELATED;
-        t->pmtu_bytes = m->mtu_bytes > floor ? m->mtu_bytes : floor;
-        t->pmtu_ns = now_ns;
+        t->pmtu_bytes = (uint16_t)(m->mtu_bytes > floor ? m->mtu_bytes : floor);
+        t->pmtu_minute = tcp_now_minute(t);
         tcp_set_mss(t);
         tcp_recovery_on_too_big(t);
         tcp_wants_output(t);

@@ -48,7 +48,7 @@ static void tcp_fill_options(struct tcp *t, struct tcp_segment *s)
         s->has_wscale = t->wscale_on;
         s->wscale_log2 = t->rcv_wscale_log2;
         s->sack_permitted = t->sack_on;
-    } else if (t->islands || t->dsack_count > 0) {
+    } else if (t->work->islands || t->work->dsack_count > 0) {
         s->sacks_count = tcp_sack_blocks(t, s->sacks, t->ts_on ? 3 : TCP_SACKS_MAX);
     }
 }
@@ -70,7 +70,8 @@ static uint16_t tcp_window_field(struct tcp *t, bool scaled)
 static void tcp_acked_all(struct tcp *t)
 {
     t->rcv_acked = t->rcv_nxt;
-    t->unacked_bytes = 0;
+    if (tcp_is_awake(t))
+        t->work->unacked_bytes = 0;
     t->ack_now = t->ack_later = false;
     tcp_set_timer(t, TCP_TIMER_ACK, WHEEL_NEVER);
 }
@@ -104,7 +105,7 @@ static bool tcp_send(struct tcp *t, struct tcp_outgoing *o)
     p.slices_count = 0;
     p.payload_bytes = 0;
     if (o->len_bytes > 0) {
-        int n = span_view(&t->tx, o->at, o->len_bytes, p.slices, PACKET_SLICES_MAX);
+        int n = span_view(&t->work->tx, o->at, o->len_bytes, p.slices, PACKET_SLICES_MAX);
 
         p.slices_count = (uint8_t)n;
         for (int i = 0; i < n; i++)
@@ -143,8 +144,8 @@ static bool tcp_output_handshake(struct tcp *t)
         if (!tcp_send_empty(t, t->iss, flags))
             return false;
         t->snd_nxt = t->iss + 1;
-        t->timed_ns = t->retransmits == 0 ? t->engine->now_ns : 0;
-        t->send_timer = TCP_SEND_RTO;
+        t->work->timed_ns = t->retransmits == 0 ? t->engine->now_ns : 0;
+        t->work->send_timer = TCP_SEND_RTO;
         tcp_set_timer(t, TCP_TIMER_SEND, t->engine->now_ns + tcp_rto_ns(t));
     }
     if (t->ack_now && t->state == TCP_SYN_RECEIVED)
@@ -184,19 +185,19 @@ static bool tcp_send_run(struct tcp *t, struct tcp_run *r, uint32_t len_bytes)
     segments = segments > 0 ? segments : 1;
     t->retransmits += segments;
     stats->tcp_segments_retransmitted += segments;
-    if (t->recovery == TCP_RECOVERY)
+    if (t->work->recovery == TCP_RECOVERY)
         stats->tcp_fast_retransmits += segments;
-    t->prr_out += o.len_bytes;
+    t->work->prr_out += o.len_bytes;
     return true;
 }
 
 static uint32_t tcp_cwnd_room(const struct tcp *t)
 {
-    uint32_t pipe = tcp_pipe(t), cwnd = t->cc.cwnd_bytes;
+    uint32_t pipe = tcp_pipe(t), cwnd = t->work->cc.cwnd_bytes;
 
     if (!t->sack_on &&
-        t->recovery == TCP_OPEN) /* limited transmit (RFC 3042); with SACK pipe shrinks by itself */
-        cwnd += (t->dup_acks < 2u ? t->dup_acks : 2u) * t->snd_mss_bytes;
+        t->work->recovery == TCP_OPEN) /* limited transmit (RFC 3042); with SACK pipe shrinks by itself */
+        cwnd += (t->work->dup_acks < 2u ? t->work->dup_acks : 2u) * t->snd_mss_bytes;
     return cwnd > pipe ? cwnd - pipe : 0;
 }
 
@@ -209,7 +210,7 @@ static bool tcp_send_lost(struct tcp *t)
 {
     struct list *node;
 
-    while ((node = list_first(&t->lost)) != NULL) {
+    while ((node = list_first(&t->work->lost)) != NULL) {
         struct tcp_run *r = LIST_ENTRY(node, struct tcp_run, time_node);
         uint32_t len = run_data_bytes(r), room = tcp_cwnd_room(t);
 
@@ -250,14 +251,14 @@ static struct tcp_run *run_new(struct tcp *t)
 {
     struct tcp_run *r;
 
-    if (t->runs_count >= TCP_RUNS_MAX)
+    if (t->work->runs_count >= TCP_RUNS_MAX)
         return NULL;
     r = pool_get(&t->engine->run_pool);
     if (!r)
         return NULL;
     list_init(&r->node);
     list_init(&r->time_node);
-    t->runs_count++;
+    t->work->runs_count++;
     return r;
 }
 
@@ -274,7 +275,7 @@ static void tcp_fin_left(struct tcp *t)
 static bool tcp_send_next(struct tcp *t, uint32_t len_bytes, bool fin)
 {
     struct tcp_outgoing o = {
-        .seq = t->snd_nxt, .flags = TCP_ACK, .at = t->tx_next, .len_bytes = len_bytes};
+        .seq = t->snd_nxt, .flags = TCP_ACK, .at = t->work->tx_next, .len_bytes = len_bytes};
     struct tcp_run *r = run_new(t);
 
     if (!r)
@@ -291,13 +292,13 @@ static bool tcp_send_next(struct tcp *t, uint32_t len_bytes, bool fin)
     r->seq = t->snd_nxt;
     r->end = t->snd_nxt + o.len_bytes + fin;
     r->fin = fin;
-    r->at = span_advance(&t->tx, t->tx_next, 0);
-    r->sent_ns = t->last_sent_ns = t->engine->now_ns;
-    list_push_back(&t->runs, &r->node);
-    list_push_back(&t->by_time, &r->time_node);
-    t->tx_next = span_advance(&t->tx, t->tx_next, o.len_bytes);
+    r->at = span_advance(&t->work->tx, t->work->tx_next, 0);
+    r->sent_ns = t->work->last_sent_ns = t->engine->now_ns;
+    list_push_back(&t->work->runs, &r->node);
+    list_push_back(&t->work->by_time, &r->time_node);
+    t->work->tx_next = span_advance(&t->work->tx, t->work->tx_next, o.len_bytes);
     t->snd_nxt = r->end;
-    t->prr_out += o.len_bytes;
+    t->work->prr_out += o.len_bytes;
     t->sws_override = false;
     if (fin)
         tcp_fin_left(t);
@@ -311,17 +312,19 @@ static void tcp_retry_mtu(struct tcp *t)
 {
     uint32_t mtu = t->engine->net->config.mtu_bytes;
 
-    if (t->pmtu_bytes == mtu || t->engine->now_ns - t->pmtu_ns < TCP_PMTU_NS)
+    if (t->pmtu_bytes == mtu || (uint16_t)(tcp_now_minute(t) - t->pmtu_minute) < TCP_PMTU_MINUTES)
         return;
-    t->pmtu_bytes = mtu;
+    t->pmtu_bytes = (uint16_t)mtu;
     tcp_set_mss(t);
 }
 
 static bool tcp_send_new(struct tcp *t)
 {
+    if (!tcp_has_unsent(t))
+        return true;
     tcp_retry_mtu(t);
-    if (t->snd_nxt == t->snd_una && t->engine->now_ns - t->last_sent_ns > tcp_rto_ns(t))
-        cc_idle(&t->cc);
+    if (t->snd_nxt == t->snd_una && t->engine->now_ns - t->work->last_sent_ns > tcp_rto_ns(t))
+        cc_idle(&t->work->cc);
     while (!t->fin_sent) {
         uint32_t before = t->snd_nxt, unsent = tcp_tx_end(t) - t->snd_nxt;
         uint32_t len = unsent > 0 ? tcp_sendable(t, unsent) : 0;
@@ -343,7 +346,7 @@ static bool tcp_send_new(struct tcp *t)
 static bool tcp_send_tail_probe(struct tcp *t)
 {
     uint32_t unsent = t->fin_sent ? 0 : tcp_tx_end(t) - t->snd_nxt, right = t->snd_una + t->snd_wnd;
-    struct list *node = t->by_time.prev;
+    struct list *node = t->work->by_time.prev;
     bool sent;
 
     if (unsent > 0 && seq_lt(t->snd_nxt, right)) {
@@ -352,7 +355,7 @@ static bool tcp_send_tail_probe(struct tcp *t)
         len = len < right - t->snd_nxt ? len : right - t->snd_nxt;
         t->tlp_repeats = false;
         sent = tcp_send_next(t, len, t->fin_wanted && len == unsent);
-    } else if (node != &t->by_time) {
+    } else if (node != &t->work->by_time) {
         struct tcp_run *r = LIST_ENTRY(node, struct tcp_run, time_node);
         uint32_t len = run_data_bytes(r);
 
@@ -370,7 +373,7 @@ static bool tcp_send_tail_probe(struct tcp *t)
     if (sent) {
         t->tlp_now = false;
         t->tlp_out = true;
-        t->tlp_end = t->snd_nxt;
+        t->work->tlp_end = t->snd_nxt;
         tcp_arm_send_timer(t);
     }
     return sent;
@@ -392,9 +395,11 @@ static bool tcp_send_ack(struct tcp *t)
 static bool tcp_output_synchronized(struct tcp *t)
 {
     uint32_t before = t->snd_nxt;
-    bool had_lost = t->lost_bytes > 0;
+    bool had_lost = t->work->lost_bytes > 0;
 
-    if (!tcp_send_lost(t) || !tcp_send_new(t))
+    if (tcp_has_unsent(t) && !tcp_wake(t))
+        tcp_starve(t);
+    else if (!tcp_send_lost(t) || !tcp_send_new(t))
         return false;
     if (t->tlp_now) {
         bool useful = t->snd_nxt == before && t->snd_nxt != t->snd_una;
@@ -410,7 +415,7 @@ static bool tcp_output_synchronized(struct tcp *t)
     }
     if (t->ack_now && !tcp_send_ack(t))
         return false;
-    if (t->snd_nxt != before || had_lost || (tcp_has_unsent(t) && t->send_timer == TCP_SEND_IDLE))
+    if (t->snd_nxt != before || had_lost || (tcp_has_unsent(t) && t->work->send_timer == TCP_SEND_IDLE))
         tcp_arm_send_timer_after_sending(t);
     return true;
 }
@@ -472,7 +477,7 @@ void tcp_send_reset(struct tcp *t)
 
 void tcp_send_unreachable(struct tcp *t, int verdict)
 {
-    tcp_answer_unreachable(t->engine->net, &t->flow.key, t->irs, verdict, t->engine->now_ns);
+    tcp_answer_unreachable(t->engine->net, &t->flow.key, t->work->irs, verdict, t->engine->now_ns);
 }
 
 void tcp_send_challenge(struct tcp *t)
@@ -480,7 +485,9 @@ void tcp_send_challenge(struct tcp *t)
     struct tcp_engine *e = t->engine;
     uint64_t second = e->now_ns / 1000000000;
 
-    if (t->challenge_ns != 0 && e->now_ns - t->challenge_ns < TCP_CHALLENGE_NS)
+    if (!tcp_wake(t))
+        return;
+    if (t->work->challenge_ns != 0 && e->now_ns - t->work->challenge_ns < TCP_CHALLENGE_NS)
         return;
     if (second !=
         e->challenge_second) { /* a different limit each second: it cannot be measured from outside */
@@ -493,7 +500,7 @@ void tcp_send_challenge(struct tcp *t)
     if (e->challenge_tokens == 0)
         return;
     e->challenge_tokens--;
-    t->challenge_ns = e->now_ns;
+    t->work->challenge_ns = e->now_ns;
     t->ack_now = true;
     tcp_wants_output(t);
 }

@@ -47,11 +47,13 @@ static inline uint32_t seq_max(uint32_t a, uint32_t b)
 #define TCP_CHALLENGE_NS 500000000ull  /* per flow: RFC 5961 section 7 */
 #define TCP_KEEPALIVE_INTERVAL_NS 75000000000ull
 #define TCP_CLOSED_FIN_WAIT_2_NS 60000000000ull /* nobody reads any more: wait for the FIN this long */
-#define TCP_PMTU_NS 600000000000ull /* then a larger one is tried (RFC 1191 6.3, 8201 4) */
 #define TCP_STARVED_NS 10000000ull
 #define TCP_LINGER_NS 60000000000ull   /* closed by its handler, octets queued: without progress for this long it is reset */
-#define TCP_PAWS_IDLE_NS (24ull * 24 * 3600 * 1000000000) /* RFC 7323 5.5 */
+#define TCP_PAWS_IDLE_S (24u * 24 * 3600) /* RFC 7323 5.5 */
+#define TCP_REST_NS 1000000000ull     /* silent for so long (and an RTO): it rests */
 enum {
+    TCP_REST_LOG2_MAX = 6,
+    TCP_PMTU_MINUTES = 10, /* nine to ten minutes; then a larger one is tried (RFC 1191 6.3, 8201 4) */
     TCP_SYN_RETRIES = 5,
     TCP_RETRIES = 15,           /* R2 of RFC 9293 3.8.3 */
     TCP_KEEPALIVE_PROBES = 9,
@@ -74,7 +76,8 @@ enum {
 enum tcp_timer {
     TCP_TIMER_SEND, /* whatever tcp.send_timer says */
     TCP_TIMER_ACK,  /* a delayed ACK is due */
-    TCP_TIMER_LIFE, /* pending, keepalive, idle, FIN-WAIT-2 of a closed flow, TIME-WAIT; starved of memory */
+    TCP_TIMER_LIFE, /* pending, keepalive, idle, FIN-WAIT-2 of a closed flow, TIME-WAIT; starved. At rest: the wheel's */
+    TCP_TIMER_REST, /* to look whether it may rest */
     TCP_TIMERS
 };
 
@@ -111,29 +114,94 @@ struct tcp_island {
     struct span_queue octets;
 };
 
+/* What a connection needs while something is under way: queued, in flight, out of order, in the handshake. It comes from a
+ * pool and goes back when the connection has been silent for a while (tcp_timer.c), with the few values worth
+ * keeping left in struct tcp. A connection at rest points at the engine's at_rest, which nobody writes: it says that
+ * nothing is queued, in flight or due. */
+struct tcp_work {
+    /* send */
+    struct span_queue tx;      /* from snd_una (or iss + 1) on */
+    struct span_place tx_next; /* snd_nxt in tx; span NULL: its front */
+    struct buf *reserved;
+    struct list runs, by_time, lost;
+    struct tcp_run *sacked_last; /* the run that was sacked last, where the next block is likely to be; NULL: none */
+    uint32_t runs_count;
+    uint32_t sacked_bytes, lost_bytes;
+    uint32_t high_sacked;      /* the highest octet acknowledged, selectively or not: RFC 6675's HighSACK + 1 */
+    uint32_t recovery_point;   /* snd_nxt when it began */
+    uint32_t tlp_end;          /* snd_nxt after the probe */
+    uint32_t dsack_round;      /* snd_nxt when a DSACK came; valid with dsack_seen */
+    uint32_t prr_delivered, prr_out, prr_flight;
+    uint64_t rack_sent_ns;     /* RACK.xmit_ts: the latest transmission known to be delivered */
+    uint32_t rack_end;         /* and its end */
+    uint32_t rack_rtt_us, min_rtt_us;
+    uint8_t send_timer;        /* enum tcp_send_timer */
+    uint8_t recovery;          /* enum tcp_recovery */
+    uint8_t backoff_log2;      /* of the RTO (Karn: until a round trip was timed) or the persist timer; tries of the handshake */
+    uint8_t retries;           /* timeouts since snd_una last moved: R2 of RFC 9293 3.8.3 */
+    uint8_t persist_probes;    /* probes of a closed window unanswered */
+    uint8_t dup_acks;          /* for peers without SACK */
+    uint8_t reo_wnd_mult;      /* RFC 8985: grows with the DSACKs of a round trip */
+    uint8_t reo_wnd_persist;   /* recoveries until it is 1 again */
+    uint8_t dsack_count;       /* 1: `dsack` is to be reported */
+    uint8_t rest_log2;         /* how much longer to wait before it is looked whether the connection may rest */
+    uint64_t timed_ns;         /* SYN, SYN-ACK: sent; 0: retransmitted, not to be timed (Karn) */
+    uint64_t last_sent_ns;     /* data */
+    uint64_t progress_ns;      /* snd_una last moved */
+    uint64_t deadline_ns[TCP_TIMERS];
+    struct cc cc;
+
+    /* receive */
+    struct span_queue rx;
+    struct tcp_island *islands; /* out of order: by sequence number, never touching */
+    struct tcp_island *islands_tail; /* the last one, where most arrive; NULL: look for it from the front */
+    struct list islands_node;   /* on engine->with_islands */
+    struct tcp *tcp;            /* whose it is */
+    uint64_t challenge_ns;      /* the last challenge ACK */
+    uint32_t irs;               /* until it is established */
+    uint32_t rcv_grown_at;      /* sequence number at which rcv_limit last grew */
+    uint32_t unacked_bytes;     /* received since the last ACK */
+    uint32_t fin_seq;           /* of a FIN that came out of order; valid with fin_early */
+    uint32_t island_recent;     /* a sequence number in the one that grew last: it is reported first (RFC 2018 section 4) */
+    struct tcp_range dsack;     /* RFC 2883 */
+    uint16_t islands_count;
+};
+
 struct tcp {
     struct flow flow; /* first */
     struct stream stream;
     struct tcp_engine *engine;
-    struct list wait_node; /* TIME-WAIT: engine->time_wait; with islands: engine->with_islands */
-    uint64_t deadline_ns[TCP_TIMERS];
+    struct tcp_work *work;  /* engine->at_rest: nothing is under way */
+    union {
+        struct {
+            uint32_t snd_wnd, snd_wl1, snd_wl2, snd_wnd_max;
+        };
+        struct list wait_node; /* in TIME-WAIT: on engine->time_wait */
+    };
     uint64_t opened_ns;
+    uint64_t heard_ns;      /* anything acceptable from the peer */
+    uint64_t rx_bytes, tx_bytes;
+
+    uint32_t iss, snd_una, snd_nxt;
+    uint32_t rcv_nxt;
+    uint32_t rcv_edge;      /* the right edge offered so far */
+    uint32_t rcv_acked;     /* the last acknowledgment sent */
+    uint32_t rcv_limit;     /* octets that may wait for the handler */
+    uint32_t srtt_us, rttvar_us, rto_us;
+    uint32_t rest_cwnd_bytes, rest_ssthresh_bytes; /* at rest: of work->cc */
+    uint32_t ts_recent, ts_offset, ts_recent_s;
+    uint32_t retransmits;
+    uint32_t idle_ms;       /* prepare()'s; 0: the configured */
+    uint16_t snd_mss_bytes, peer_mss_bytes; /* what we send (options taken off); what it announced */
+    uint16_t rcv_mss_bytes; /* what the peer sends */
+    uint16_t pmtu_bytes, pmtu_minute; /* and when ICMP last lowered it, modulo 2^16 */
 
     uint8_t state;      /* enum tcp_state; tcp_enter() alone writes it */
-    uint8_t send_timer; /* enum tcp_send_timer */
-    uint8_t recovery;   /* enum tcp_recovery */
     uint8_t snd_wscale_log2, rcv_wscale_log2;
-    uint8_t backoff_log2; /* of the RTO (Karn: until a round trip was timed) or the persist timer; tries of the handshake */
-    uint8_t retries;      /* timeouts since snd_una last moved: R2 of RFC 9293 3.8.3 */
     uint8_t probes;       /* keepalive probes unanswered */
-    uint8_t persist_probes; /* probes of a closed window unanswered */
     uint8_t quick_acks;   /* left */
     uint8_t acks_twice;   /* left, since something was lost not long ago */
     int8_t why;           /* adit_code that ended it */
-    uint8_t dup_acks;     /* for peers without SACK */
-    uint8_t reo_wnd_mult; /* RFC 8985: grows with the DSACKs of a round trip */
-    uint8_t reo_wnd_persist; /* recoveries until it is 1 again */
-    uint8_t dsack_count;  /* 1: `dsack` is to be reported */
 
     bool ts_on : 1, sack_on : 1, wscale_on : 1;
     bool passive : 1;
@@ -148,65 +216,37 @@ struct tcp {
     bool tlp_now : 1, tlp_out : 1, tlp_repeats : 1; /* a probe is due, is out, repeats old data */
     bool bulk : 1;           /* the handler fills large buffers */
     bool sws_override : 1;   /* a small window has stayed small: fill it (RFC 9293 3.8.6.2.1) */
-    bool starved : 1;        /* the handler was refused room for lack of memory */
+    bool starved : 1;        /* there was no memory for what the handler, or output, was to do */
     bool cwnd_limited : 1;
     bool reordering : 1;     /* seen on this path */
     bool dsack_seen : 1;     /* in the round trip that ends at dsack_round */
     bool counted_half_open : 1;
     bool write_blocked : 1;  /* the handler was told that there is no room */
-
-    /* send */
-    uint32_t iss, snd_una, snd_nxt;
-    uint32_t snd_wnd, snd_wl1, snd_wl2, snd_wnd_max;
-    uint16_t snd_mss_bytes, peer_mss_bytes; /* what we send (options taken off); what it announced */
-    uint32_t pmtu_bytes;
-    uint64_t pmtu_ns;          /* when ICMP last lowered it */
-    struct span_queue tx;      /* from snd_una (or iss + 1) on */
-    struct span_place tx_next; /* snd_nxt in tx; span NULL: its front */
-    struct buf *reserved;
-
-    struct list runs, by_time, lost;
-    struct tcp_run *sacked_last; /* the run that was sacked last, where the next block is likely to be; NULL: none */
-    uint32_t runs_count;
-    uint32_t sacked_bytes, lost_bytes;
-    uint32_t high_sacked;      /* the highest octet acknowledged, selectively or not: RFC 6675's HighSACK + 1 */
-    uint32_t recovery_point;   /* snd_nxt when it began */
-    uint32_t tlp_end;          /* snd_nxt after the probe */
-    uint32_t dsack_round;      /* snd_nxt when a DSACK came; valid with dsack_seen */
-    uint32_t prr_delivered, prr_out, prr_flight;
-    uint64_t rack_sent_ns;     /* RACK.xmit_ts: the latest transmission known to be delivered */
-    uint32_t rack_end;         /* and its end */
-    uint32_t rack_rtt_us, min_rtt_us;
-    uint32_t srtt_us, rttvar_us, rto_us;
-    uint64_t timed_ns;         /* SYN, SYN-ACK: sent; 0: retransmitted, not to be timed (Karn) */
-    uint64_t last_sent_ns;     /* data */
-    uint64_t progress_ns;      /* snd_una last moved */
-    struct cc cc;
-
-    /* receive */
-    uint32_t irs, rcv_nxt;
-    uint32_t rcv_edge;      /* the right edge offered so far */
-    uint32_t rcv_acked;     /* the last acknowledgment sent */
-    uint32_t rcv_limit;     /* octets that may wait for the handler */
-    uint32_t rcv_grown_at;  /* sequence number at which rcv_limit last grew */
-    uint32_t unacked_bytes; /* received since the last ACK */
-    uint32_t fin_seq;       /* of a FIN that came out of order; valid with fin_early */
-    struct span_queue rx;
-    struct tcp_island *islands; /* out of order: by sequence number, never touching */
-    struct tcp_island *islands_tail; /* the last one, where most arrive; NULL: look for it from the front */
-    uint16_t islands_count;
-    uint16_t rcv_mss_bytes; /* what the peer sends */
-    uint32_t island_recent;     /* a sequence number in the one that grew last: it is reported first (RFC 2018 section 4) */
-    struct tcp_range dsack; /* RFC 2883 */
-    uint32_t ts_recent, ts_offset;
-    uint64_t ts_recent_ns;
-    uint64_t heard_ns;      /* anything acceptable from the peer */
-    uint64_t challenge_ns;  /* the last challenge ACK */
-
-    uint64_t rx_bytes, tx_bytes;
-    uint32_t retransmits;
-    uint32_t idle_ms;       /* prepare()'s; 0: the configured */
 };
+
+/* Gives the connection what it needs to work. False: no memory. */
+bool tcp_wake_(struct tcp *t);
+static inline bool tcp_is_awake(const struct tcp *t)
+{
+    return t->work != t->engine->at_rest;
+}
+static inline bool tcp_wake(struct tcp *t)
+{
+    return tcp_is_awake(t) || tcp_wake_(t);
+}
+/* There was no memory: it tries again when the life timer comes round. */
+void tcp_starve(struct tcp *t);
+static inline uint32_t tcp_now_s(const struct tcp *t)
+{
+    return (uint32_t)(t->engine->now_ns / 1000000000);
+}
+static inline uint16_t tcp_now_minute(const struct tcp *t)
+{
+    return (uint16_t)(t->engine->now_ns / 60000000000);
+}
+/* Nothing is queued or in flight, and what is kept in struct tcp is all that matters. */
+bool tcp_may_rest(const struct tcp *t);
+void tcp_rest(struct tcp *t);
 
 /* Data and FIN that may exist: from the front of tx. */
 static inline uint32_t tcp_tx_base(const struct tcp *t)
@@ -216,16 +256,16 @@ static inline uint32_t tcp_tx_base(const struct tcp *t)
 /* Sequence number after the last octet in tx (the FIN's, if there is one). */
 static inline uint32_t tcp_tx_end(const struct tcp *t)
 {
-    return tcp_tx_base(t) + t->tx.bytes;
+    return tcp_tx_base(t) + t->work->tx.bytes;
 }
 static inline uint32_t tcp_pipe(const struct tcp *t)
 {
-    return t->snd_nxt - t->snd_una - t->sacked_bytes - t->lost_bytes;
+    return t->snd_nxt - t->snd_una - t->work->sacked_bytes - t->work->lost_bytes;
 }
 /* With nothing in flight: octets, or a FIN, that have not been sent yet. */
 static inline bool tcp_has_unsent(const struct tcp *t)
 {
-    return t->tx.bytes > 0 || (t->fin_wanted && !t->fin_sent);
+    return t->work->tx.bytes > 0 || (t->fin_wanted && !t->fin_sent);
 }
 static inline bool tcp_is_synchronized(const struct tcp *t)
 {

@@ -26,14 +26,14 @@ static struct tcp_island *island_new(struct tcp *t, uint32_t seq)
 {
     struct tcp_island *i;
 
-    if (t->islands_count >= TCP_ISLANDS_MAX)
+    if (t->work->islands_count >= TCP_ISLANDS_MAX)
         return NULL;
     i = pool_get(&t->engine->island_pool);
     if (!i)
         return NULL;
     i->seq = seq;
-    if (t->islands_count++ == 0)
-        list_push_back(&t->engine->with_islands, &t->wait_node);
+    if (t->work->islands_count++ == 0)
+        list_push_back(&t->engine->with_islands, &t->work->islands_node);
     return i;
 }
 
@@ -41,10 +41,10 @@ static void island_free(struct tcp *t, struct tcp_island *i)
 {
     span_clear(&i->octets, &t->engine->span_pool);
     pool_put(&t->engine->island_pool, i);
-    if (t->islands_tail == i)
-        t->islands_tail = NULL;
-    if (--t->islands_count == 0)
-        list_remove(&t->wait_node);
+    if (t->work->islands_tail == i)
+        t->work->islands_tail = NULL;
+    if (--t->work->islands_count == 0)
+        list_remove(&t->work->islands_node);
 }
 
 static uint32_t island_end(const struct tcp_island *i)
@@ -54,10 +54,10 @@ static uint32_t island_end(const struct tcp_island *i)
 
 void tcp_out_of_order_clear(struct tcp *t)
 {
-    while (t->islands) {
-        struct tcp_island *i = t->islands;
+    while (t->work->islands) {
+        struct tcp_island *i = t->work->islands;
 
-        t->islands = i->next;
+        t->work->islands = i->next;
         island_free(t, i);
     }
 }
@@ -78,8 +78,8 @@ static bool island_fill(struct tcp *t, struct tcp_island *before, uint32_t seq,
             buf_unref(b);
             return false;
         }
-        i->next = before ? before->next : t->islands;
-        *(before ? &before->next : &t->islands) = i;
+        i->next = before ? before->next : t->work->islands;
+        *(before ? &before->next : &t->work->islands) = i;
     }
     is_kept = span_append(&i->octets, &t->engine->span_pool, b, (uint8_t *)data, len_bytes);
     buf_unref(b);
@@ -93,14 +93,14 @@ static bool island_fill(struct tcp *t, struct tcp_island *before, uint32_t seq,
         island_free(t, after);
     }
     if (!i->next)
-        t->islands_tail = i;
+        t->work->islands_tail = i;
     return is_kept;
 }
 
 /* Removes islands that hold nothing (their first octets found no memory). */
 static void islands_prune(struct tcp *t)
 {
-    for (struct tcp_island **at = &t->islands; *at;) {
+    for (struct tcp_island **at = &t->work->islands; *at;) {
         struct tcp_island *i = *at;
 
         if (i->octets.bytes > 0) {
@@ -115,7 +115,7 @@ static void islands_prune(struct tcp *t)
 static enum drop tcp_receive_out_of_order(struct tcp *t, uint32_t seq, const struct packet *p,
                                           const uint8_t *data, uint32_t len_bytes)
 {
-    struct tcp_island *tail = t->islands_tail;
+    struct tcp_island *tail = t->work->islands_tail;
     struct tcp_island *before = tail && seq_le(island_end(tail), seq) ? tail : NULL;
     enum drop why = DROP_TCP_DUPLICATE;
 
@@ -123,9 +123,9 @@ static enum drop tcp_receive_out_of_order(struct tcp *t, uint32_t seq, const str
         tcp_out_of_order_clear(t); /* the peer keeps what was only sacked (RFC 2018 section 8) */
         return DROP_TCP_OUT_OF_ORDER_LIMIT;
     }
-    t->island_recent = seq;
+    t->work->island_recent = seq;
     while (len_bytes > 0) {
-        struct tcp_island *after = before ? before->next : t->islands;
+        struct tcp_island *after = before ? before->next : t->work->islands;
         uint32_t gap = len_bytes, skip;
 
         if (after && seq_le(island_end(after), seq)) {
@@ -161,13 +161,13 @@ static bool tcp_land_islands(struct tcp *t)
 {
     bool landed = false;
 
-    while (t->islands && seq_le(t->islands->seq, t->rcv_nxt)) {
-        struct tcp_island *i = t->islands;
+    while (t->work->islands && seq_le(t->work->islands->seq, t->rcv_nxt)) {
+        struct tcp_island *i = t->work->islands;
 
-        t->islands = i->next;
+        t->work->islands = i->next;
         t->rcv_nxt += i->octets.bytes;
         t->rx_bytes += i->octets.bytes;
-        span_join(&t->rx, &i->octets);
+        span_join(&t->work->rx, &i->octets);
         island_free(t, i);
         landed = true;
     }
@@ -189,7 +189,7 @@ static void tcp_acknowledge(struct tcp *t, bool at_once)
     bool is_quick = t->quick_acks > 0;
 
     t->quick_acks -= is_quick;
-    if (at_once || t->unacked_bytes >= (is_quick ? 1u : 2u) * t->rcv_mss_bytes) {
+    if (at_once || t->work->unacked_bytes >= (is_quick ? 1u : 2u) * t->rcv_mss_bytes) {
         t->ack_now = true;
         tcp_wants_output(t);
     } else {
@@ -215,22 +215,22 @@ static enum drop tcp_receive_in_order(struct tcp *t, const struct packet *p, con
         const uint8_t *from = data + (len_bytes - take);
         struct buf *b;
 
-        if (t->islands && seq_lt(t->islands->seq, end))
-            take = t->islands->seq - t->rcv_nxt;
+        if (t->work->islands && seq_lt(t->work->islands->seq, end))
+            take = t->work->islands->seq - t->rcv_nxt;
         b = net_keep(t->engine->net, p, &from, take, true);
-        is_kept = b && span_append(&t->rx, &t->engine->span_pool, b, (uint8_t *)from, take);
+        is_kept = b && span_append(&t->work->rx, &t->engine->span_pool, b, (uint8_t *)from, take);
         buf_unref(b);
         if (!is_kept)
             break;
         t->rcv_nxt += take;
         t->rx_bytes += take;
-        t->unacked_bytes += take;
+        t->work->unacked_bytes += take;
         landed |= tcp_land_islands(t);
     }
     if (t->rcv_nxt == before)
         return DROP_NO_MEMORY;
     tcp_notify(t);
-    tcp_acknowledge(t, landed || t->islands || t->fin_early);
+    tcp_acknowledge(t, landed || t->work->islands || t->fin_early);
     return is_kept ? DROP_NONE : DROP_NO_MEMORY;
 }
 
@@ -265,8 +265,8 @@ enum drop tcp_receive_data(struct tcp *t, struct tcp_segment *s, const struct pa
     tcp_loss_seen(t);
     why = tcp_receive_out_of_order(t, s->seq, p, s->data, s->len_bytes);
     if (why == DROP_TCP_DUPLICATE) {
-        t->dsack = (struct tcp_range){.from = s->seq, .to = s->seq + s->len_bytes};
-        t->dsack_count = 1;
+        t->work->dsack = (struct tcp_range){.from = s->seq, .to = s->seq + s->len_bytes};
+        t->work->dsack_count = 1;
     }
     tcp_acknowledge(t, true);
     return why;
@@ -303,7 +303,7 @@ static uint32_t tcp_receive_room(const struct tcp *t)
 {
     uint32_t limit = tcp_receive_limit(t);
 
-    return t->rx.bytes < limit ? limit - t->rx.bytes : 0;
+    return t->work->rx.bytes < limit ? limit - t->work->rx.bytes : 0;
 }
 
 uint32_t tcp_receive_window(struct tcp *t)
@@ -324,11 +324,11 @@ static void tcp_grow_limit(struct tcp *t)
     struct net *net = t->engine->net;
     uint32_t max = net->config.rx_window_bytes;
 
-    if (t->rx.bytes > 0 || t->rcv_nxt - t->rcv_grown_at < t->rcv_limit || t->rcv_limit >= max ||
+    if (t->work->rx.bytes > 0 || t->rcv_nxt - t->work->rcv_grown_at < t->rcv_limit || t->rcv_limit >= max ||
         memory_pressure(net->memory) > MEMORY_EASY)
         return;
     t->rcv_limit = t->rcv_limit > max / 2 ? max : t->rcv_limit * 2;
-    t->rcv_grown_at = t->rcv_nxt;
+    t->work->rcv_grown_at = t->rcv_nxt;
 }
 
 /* Whether the window has to be offered anew without waiting for a segment that carries it. */
@@ -344,9 +344,9 @@ static bool tcp_window_is_due(const struct tcp *t)
 
 void tcp_consume(struct tcp *t, uint32_t len_bytes)
 {
-    span_consume(&t->rx, &t->engine->span_pool, len_bytes);
+    span_consume(&t->work->rx, &t->engine->span_pool, len_bytes);
     if (!tcp_can_receive(t)) {
-        if (t->rx.bytes == 0 && (t->state == TCP_CLOSED || t->state == TCP_TIME_WAIT))
+        if (t->work->rx.bytes == 0 && (t->state == TCP_CLOSED || t->state == TCP_TIME_WAIT))
             tcp_notify(t); /* all is read: it may go */
         return;
     }
@@ -366,14 +366,14 @@ static struct tcp_range island_range(const struct tcp_island *i)
 
 static bool island_is_recent(const struct tcp *t, const struct tcp_island *i)
 {
-    return seq_le(i->seq, t->island_recent) && seq_lt(t->island_recent, island_end(i));
+    return seq_le(i->seq, t->work->island_recent) && seq_lt(t->work->island_recent, island_end(i));
 }
 
 static const struct tcp_island *island_find_recent(const struct tcp *t)
 {
-    if (t->islands_tail && island_is_recent(t, t->islands_tail))
-        return t->islands_tail;
-    for (const struct tcp_island *i = t->islands; i; i = i->next)
+    if (t->work->islands_tail && island_is_recent(t, t->work->islands_tail))
+        return t->work->islands_tail;
+    for (const struct tcp_island *i = t->work->islands; i; i = i->next)
         if (island_is_recent(t, i))
             return i;
     return NULL;
@@ -388,15 +388,15 @@ uint8_t tcp_sack_blocks(struct tcp *t, struct tcp_range *blocks, uint8_t max)
 
     if (!t->sack_on)
         return 0;
-    if (t->dsack_count > 0 && max > 0) {
-        blocks[n++] = t->dsack;
-        t->dsack_count = 0;
+    if (t->work->dsack_count > 0 && max > 0) {
+        blocks[n++] = t->work->dsack;
+        t->work->dsack_count = 0;
     }
     recent = island_find_recent(t);
     if (recent && n < max)
         blocks[n++] = island_range(recent);
-    skip = t->islands_count > max ? t->islands_count - max : 0;
-    for (const struct tcp_island *i = t->islands; i && n < max; i = i->next) {
+    skip = t->work->islands_count > max ? t->work->islands_count - max : 0;
+    for (const struct tcp_island *i = t->work->islands; i && n < max; i = i->next) {
         if (skip > 0)
             skip--;
         else if (i != recent)

@@ -29,13 +29,13 @@ void tcp_rack_delivered(struct tcp *t, const struct tcp_run *r)
 {
     uint64_t rtt_us = (t->engine->now_ns - r->sent_ns) / 1000;
 
-    if (r->retransmitted && rtt_us < t->min_rtt_us)
+    if (r->retransmitted && rtt_us < t->work->min_rtt_us)
         return; /* too early to be the retransmission's: the original arrived */
-    if (t->rack_sent_ns != 0 && !sent_after(r->sent_ns, r->end, t->rack_sent_ns, t->rack_end))
+    if (t->work->rack_sent_ns != 0 && !sent_after(r->sent_ns, r->end, t->work->rack_sent_ns, t->work->rack_end))
         return;
-    t->rack_sent_ns = r->sent_ns;
-    t->rack_end = r->end;
-    t->rack_rtt_us = rtt_us < TCP_RTO_MAX_US ? (uint32_t)rtt_us : TCP_RTO_MAX_US;
+    t->work->rack_sent_ns = r->sent_ns;
+    t->work->rack_end = r->end;
+    t->work->rack_rtt_us = rtt_us < TCP_RTO_MAX_US ? (uint32_t)rtt_us : TCP_RTO_MAX_US;
 }
 
 /* RFC 8985 section 6.2 step 4. */
@@ -44,39 +44,39 @@ static uint64_t reordering_window_ns(const struct tcp *t)
     uint64_t window_us;
 
     if (!t->reordering &&
-        (t->recovery != TCP_OPEN || t->sacked_bytes >= DUP_THRESH * (uint32_t)t->snd_mss_bytes))
+        (t->work->recovery != TCP_OPEN || t->work->sacked_bytes >= DUP_THRESH * (uint32_t)t->snd_mss_bytes))
         return 0;
-    window_us = (uint64_t)t->reo_wnd_mult * t->min_rtt_us / 4;
+    window_us = (uint64_t)t->work->reo_wnd_mult * t->work->min_rtt_us / 4;
     return (window_us < t->srtt_us ? window_us : t->srtt_us) * 1000;
 }
 
 static uint64_t run_lost_at_ns(const struct tcp *t, const struct tcp_run *r)
 {
-    return r->sent_ns + t->rack_rtt_us * 1000ull + reordering_window_ns(t);
+    return r->sent_ns + t->work->rack_rtt_us * 1000ull + reordering_window_ns(t);
 }
 
 /* The oldest run in flight, if something sent later has been delivered; NULL: nothing to suspect. */
 static struct tcp_run *tcp_suspect(const struct tcp *t)
 {
-    struct list *node = list_first(&t->by_time);
+    struct list *node = list_first(&t->work->by_time);
     struct tcp_run *r = node ? run_by_time(node) : NULL;
 
-    if (!r || t->rack_sent_ns == 0 || !sent_after(t->rack_sent_ns, t->rack_end, r->sent_ns, r->end))
+    if (!r || t->work->rack_sent_ns == 0 || !sent_after(t->work->rack_sent_ns, t->work->rack_end, r->sent_ns, r->end))
         return NULL;
     return r;
 }
 
 static void tcp_enter_recovery(struct tcp *t)
 {
-    if (t->recovery != TCP_OPEN)
+    if (t->work->recovery != TCP_OPEN)
         return;
-    t->recovery = TCP_RECOVERY;
-    t->recovery_point = t->snd_nxt;
-    t->prr_flight = t->snd_nxt - t->snd_una;
-    t->prr_delivered = t->prr_out = 0;
+    t->work->recovery = TCP_RECOVERY;
+    t->work->recovery_point = t->snd_nxt;
+    t->work->prr_flight = t->snd_nxt - t->snd_una;
+    t->work->prr_delivered = t->work->prr_out = 0;
     t->tlp_out = false;
-    t->cc.ops->congestion(&t->cc, t->engine->now_ns);
-    t->cc.cwnd_bytes = tcp_pipe(t) + t->snd_mss_bytes; /* one segment now, the rest as ACKs come */
+    t->work->cc.ops->congestion(&t->work->cc, t->engine->now_ns);
+    t->work->cc.cwnd_bytes = tcp_pipe(t) + t->snd_mss_bytes; /* one segment now, the rest as ACKs come */
 }
 
 bool tcp_detect_losses(struct tcp *t)
@@ -88,7 +88,7 @@ bool tcp_detect_losses(struct tcp *t)
         tcp_run_set_state(t, r, TCP_RUN_LOST);
         found = true;
     }
-    if (t->lost_bytes > 0)
+    if (t->work->lost_bytes > 0)
         tcp_enter_recovery(t);
     return found;
 }
@@ -98,7 +98,7 @@ bool tcp_detect_losses(struct tcp *t)
 /* The first segment that is not acknowledged is lost. False: it is known already. */
 static bool tcp_lose_head(struct tcp *t)
 {
-    struct list *node = list_first(&t->runs);
+    struct list *node = list_first(&t->work->runs);
     struct tcp_run *r;
 
     if (!node)
@@ -116,14 +116,14 @@ static bool tcp_lose_head(struct tcp *t)
 static bool tcp_count_duplicates(struct tcp *t, struct tcp_ack_effect *e)
 {
     if (e->is_duplicate) {
-        if (t->dup_acks < UINT8_MAX)
-            t->dup_acks++;
+        if (t->work->dup_acks < UINT8_MAX)
+            t->work->dup_acks++;
         e->delivered_bytes = t->snd_mss_bytes; /* something has left the network */
-        if (t->dup_acks == DUP_THRESH && t->recovery == TCP_OPEN)
+        if (t->work->dup_acks == DUP_THRESH && t->work->recovery == TCP_OPEN)
             return tcp_lose_head(t);
     } else if (e->acked_bytes > 0) {
-        t->dup_acks = 0;
-        if (t->recovery == TCP_RECOVERY && seq_lt(t->snd_una, t->recovery_point))
+        t->work->dup_acks = 0;
+        if (t->work->recovery == TCP_RECOVERY && seq_lt(t->snd_una, t->work->recovery_point))
             return tcp_lose_head(t); /* a partial ACK: the next hole */
     }
     return false;
@@ -134,38 +134,38 @@ static bool tcp_count_duplicates(struct tcp *t, struct tcp_ack_effect *e)
 /* RFC 9937 section 6.2. is_safe: the ACK went forward and showed no further loss (SafeACK). */
 static void tcp_prr(struct tcp *t, uint32_t delivered_bytes, bool is_safe)
 {
-    uint32_t pipe = tcp_pipe(t), ssthresh = t->cc.ssthresh_bytes, mss = t->snd_mss_bytes;
+    uint32_t pipe = tcp_pipe(t), ssthresh = t->work->cc.ssthresh_bytes, mss = t->snd_mss_bytes;
     uint64_t send = 0;
 
     if (delivered_bytes == 0)
         return;
-    t->prr_delivered += delivered_bytes;
+    t->work->prr_delivered += delivered_bytes;
     if (pipe > ssthresh) {
-        uint64_t due = ((uint64_t)t->prr_delivered * ssthresh + t->prr_flight - 1) / t->prr_flight;
+        uint64_t due = ((uint64_t)t->work->prr_delivered * ssthresh + t->work->prr_flight - 1) / t->work->prr_flight;
 
-        send = due > t->prr_out ? due - t->prr_out : 0;
+        send = due > t->work->prr_out ? due - t->work->prr_out : 0;
     } else {
-        uint32_t owed = t->prr_delivered > t->prr_out ? t->prr_delivered - t->prr_out : 0;
+        uint32_t owed = t->work->prr_delivered > t->work->prr_out ? t->work->prr_delivered - t->work->prr_out : 0;
 
         send = (owed > delivered_bytes ? owed : delivered_bytes) + (uint64_t)(is_safe ? mss : 0);
         if (send > ssthresh - pipe)
             send = ssthresh - pipe;
     }
-    if (t->prr_out == 0 && send < mss)
+    if (t->work->prr_out == 0 && send < mss)
         send = mss; /* the first retransmission never waits */
-    t->cc.cwnd_bytes = pipe + (uint32_t)send;
-    if (t->cc.cwnd_bytes < mss)
-        t->cc.cwnd_bytes = mss;
+    t->work->cc.cwnd_bytes = pipe + (uint32_t)send;
+    if (t->work->cc.cwnd_bytes < mss)
+        t->work->cc.cwnd_bytes = mss;
 }
 
 static void tcp_leave_recovery(struct tcp *t)
 {
-    if (t->recovery == TCP_RECOVERY)
-        t->cc.cwnd_bytes = t->cc.ssthresh_bytes;
-    if (t->reo_wnd_persist > 0 && --t->reo_wnd_persist == 0)
-        t->reo_wnd_mult = 1;
-    t->recovery = TCP_OPEN;
-    t->dup_acks = 0;
+    if (t->work->recovery == TCP_RECOVERY)
+        t->work->cc.cwnd_bytes = t->work->cc.ssthresh_bytes;
+    if (t->work->reo_wnd_persist > 0 && --t->work->reo_wnd_persist == 0)
+        t->work->reo_wnd_mult = 1;
+    t->work->recovery = TCP_OPEN;
+    t->work->dup_acks = 0;
 }
 
 /* RFC 8985 section 7.4.2: did the probe repair a loss? An ACK that ends at the probe may be the original's, on its way when the
@@ -175,27 +175,27 @@ static void tcp_probe_answered(struct tcp *t, const struct tcp_ack_effect *e)
 {
     bool is_needless = !t->tlp_repeats || e->dsack || e->is_bare;
 
-    if (!t->tlp_out || seq_lt(t->snd_una, t->tlp_end) || (!is_needless && t->snd_una == t->tlp_end))
+    if (!t->tlp_out || seq_lt(t->snd_una, t->work->tlp_end) || (!is_needless && t->snd_una == t->work->tlp_end))
         return;
     t->tlp_out = false;
-    if (!is_needless && t->recovery == TCP_OPEN) {
-        t->cc.ops->congestion(&t->cc, t->engine->now_ns);
-        t->cc.cwnd_bytes = t->cc.ssthresh_bytes;
+    if (!is_needless && t->work->recovery == TCP_OPEN) {
+        t->work->cc.ops->congestion(&t->work->cc, t->engine->now_ns);
+        t->work->cc.cwnd_bytes = t->work->cc.ssthresh_bytes;
     }
 }
 
 /* RFC 8985 section 6.2 step 4: a retransmission was needless, so it has to wait longer. */
 static void tcp_widen_reordering_window(struct tcp *t, const struct tcp_ack_effect *e)
 {
-    if (t->dsack_seen && seq_le(t->dsack_round, t->snd_una))
+    if (t->dsack_seen && seq_le(t->work->dsack_round, t->snd_una))
         t->dsack_seen = false;
     if (!e->dsack || t->dsack_seen)
         return;
     t->dsack_seen = t->reordering = true;
-    t->dsack_round = t->snd_nxt;
-    t->reo_wnd_persist = REO_WND_PERSIST;
-    if (t->reo_wnd_mult < REO_WND_MULT_MAX)
-        t->reo_wnd_mult++;
+    t->work->dsack_round = t->snd_nxt;
+    t->work->reo_wnd_persist = REO_WND_PERSIST;
+    if (t->work->reo_wnd_mult < REO_WND_MULT_MAX)
+        t->work->reo_wnd_mult++;
 }
 
 void tcp_recovery_on_ack(struct tcp *t, const struct tcp_ack_effect *effect)
@@ -207,13 +207,13 @@ void tcp_recovery_on_ack(struct tcp *t, const struct tcp_ack_effect *effect)
         t->cwnd_limited = false;
     tcp_widen_reordering_window(t, &e);
     tcp_probe_answered(t, &e);
-    if (t->recovery != TCP_OPEN && seq_le(t->recovery_point, t->snd_una))
+    if (t->work->recovery != TCP_OPEN && seq_le(t->work->recovery_point, t->snd_una))
         tcp_leave_recovery(t);
     lost = t->sack_on ? tcp_detect_losses(t) : tcp_count_duplicates(t, &e);
-    if (t->recovery == TCP_RECOVERY)
+    if (t->work->recovery == TCP_RECOVERY)
         tcp_prr(t, e.delivered_bytes, e.acked_bytes > 0 && !lost);
-    else if (e.acked_bytes > 0 && (limited || t->recovery == TCP_LOSS))
-        t->cc.ops->acked(&t->cc, e.acked_bytes, t->srtt_us * 1000ull, t->engine->now_ns);
+    else if (e.acked_bytes > 0 && (limited || t->work->recovery == TCP_LOSS))
+        t->work->cc.ops->acked(&t->work->cc, e.acked_bytes, t->srtt_us * 1000ull, t->engine->now_ns);
 }
 
 /* ----------------------------------------------------------------------------------- timeout, path MTU -- */
@@ -221,7 +221,7 @@ void tcp_recovery_on_ack(struct tcp *t, const struct tcp_ack_effect *effect)
 /* All that is not sacked goes out again, from the front. */
 static void tcp_lose_all(struct tcp *t, bool reneged)
 {
-    for (struct list *n = t->runs.next; n != &t->runs; n = n->next) {
+    for (struct list *n = t->work->runs.next; n != &t->work->runs; n = n->next) {
         struct tcp_run *r = LIST_ENTRY(n, struct tcp_run, node);
 
         if (reneged || r->state != TCP_RUN_SACKED)
@@ -231,33 +231,33 @@ static void tcp_lose_all(struct tcp *t, bool reneged)
 
 void tcp_recovery_on_timeout(struct tcp *t)
 {
-    struct list *node = list_first(&t->runs);
+    struct list *node = list_first(&t->work->runs);
     /* The front was sacked and yet never acknowledged: the peer has thrown it away (RFC 2018 section 8). */
     bool reneged = node && LIST_ENTRY(node, struct tcp_run, node)->state == TCP_RUN_SACKED;
 
-    if (t->recovery == TCP_OPEN || seq_le(t->recovery_point, t->snd_una))
-        t->cc.ops->congestion(&t->cc, t->engine->now_ns);
-    t->recovery = TCP_LOSS;
-    t->recovery_point = t->snd_nxt;
+    if (t->work->recovery == TCP_OPEN || seq_le(t->work->recovery_point, t->snd_una))
+        t->work->cc.ops->congestion(&t->work->cc, t->engine->now_ns);
+    t->work->recovery = TCP_LOSS;
+    t->work->recovery_point = t->snd_nxt;
     t->tlp_out = t->tlp_now = false;
-    t->dup_acks = 0;
+    t->work->dup_acks = 0;
     tcp_lose_all(t, reneged);
-    t->cc.cwnd_bytes = t->snd_mss_bytes;
+    t->work->cc.cwnd_bytes = t->snd_mss_bytes;
 }
 
 void tcp_recovery_on_too_big(struct tcp *t)
 {
-    uint32_t cwnd = t->cc.cwnd_bytes;
+    uint32_t cwnd = t->work->cc.cwnd_bytes;
 
     tcp_lose_all(t, false);
-    if (t->recovery != TCP_OPEN || t->snd_nxt == t->snd_una)
+    if (t->work->recovery != TCP_OPEN || t->snd_nxt == t->snd_una)
         return;
-    t->recovery = TCP_RECOVERY; /* which ends at the window it began with */
-    t->recovery_point = t->snd_nxt;
-    t->prr_flight = t->snd_nxt - t->snd_una;
-    t->prr_delivered = t->prr_out = 0;
+    t->work->recovery = TCP_RECOVERY; /* which ends at the window it began with */
+    t->work->recovery_point = t->snd_nxt;
+    t->work->prr_flight = t->snd_nxt - t->snd_una;
+    t->work->prr_delivered = t->work->prr_out = 0;
     t->tlp_out = false;
-    t->cc.ssthresh_bytes = cwnd;
+    t->work->cc.ssthresh_bytes = cwnd;
 }
 
 /* ---------------------------------------------------------------------------------------- the send timer -- */
@@ -274,13 +274,13 @@ static uint64_t tcp_probe_timeout_ns(const struct tcp *t)
 
 static bool tcp_may_probe(const struct tcp *t)
 {
-    return t->sack_on && t->recovery == TCP_OPEN && t->srtt_us > 0 && !t->tlp_out &&
-           t->lost_bytes == 0 && t->backoff_log2 == 0;
+    return t->sack_on && t->work->recovery == TCP_OPEN && t->srtt_us > 0 && !t->tlp_out &&
+           t->work->lost_bytes == 0 && t->work->backoff_log2 == 0;
 }
 
 static void tcp_start_send_timer(struct tcp *t, enum tcp_send_timer what, uint64_t deadline_ns)
 {
-    t->send_timer = (uint8_t)what;
+    t->work->send_timer = (uint8_t)what;
     tcp_set_timer(t, TCP_TIMER_SEND, deadline_ns);
 }
 
@@ -309,7 +309,7 @@ void tcp_arm_send_timer(struct tcp *t)
 
 void tcp_arm_send_timer_after_sending(struct tcp *t)
 {
-    if (t->send_timer == TCP_SEND_RTO || t->send_timer == TCP_SEND_REORDER)
+    if (t->work->send_timer == TCP_SEND_RTO || t->work->send_timer == TCP_SEND_REORDER)
         return;
     tcp_arm_send_timer(t);
 }

@@ -11,22 +11,35 @@ static void tcp_set_wheel(struct tcp *t)
     uint64_t first = WHEEL_NEVER;
 
     for (int i = 0; i < TCP_TIMERS; i++)
-        if (t->deadline_ns[i] < first)
-            first = t->deadline_ns[i];
+        if (t->work->deadline_ns[i] < first)
+            first = t->work->deadline_ns[i];
     wheel_set(&t->engine->net->wheel, &t->flow.timer, first);
 }
 
 void tcp_set_timer(struct tcp *t, enum tcp_timer which, uint64_t deadline_ns)
 {
-    if (t->state == TCP_CLOSED || t->deadline_ns[which] == deadline_ns)
+    if (t->state == TCP_CLOSED)
         return;
-    t->deadline_ns[which] = deadline_ns;
+    if (!tcp_is_awake(t)) {
+        if (which == TCP_TIMER_LIFE)
+            wheel_set(&t->engine->net->wheel, &t->flow.timer, deadline_ns);
+        return; /* no other runs */
+    }
+    if (t->work->deadline_ns[which] == deadline_ns)
+        return;
+    t->work->deadline_ns[which] = deadline_ns;
     tcp_set_wheel(t);
+}
+
+void tcp_starve(struct tcp *t)
+{
+    t->starved = true;
+    tcp_arm_life_timer(t);
 }
 
 uint64_t tcp_rto_ns(const struct tcp *t)
 {
-    uint64_t us = (uint64_t)t->rto_us << (t->backoff_log2 < 16 ? t->backoff_log2 : 16);
+    uint64_t us = (uint64_t)t->rto_us << (t->work->backoff_log2 < 16 ? t->work->backoff_log2 : 16);
 
     return (us < TCP_RTO_MAX_US ? us : TCP_RTO_MAX_US) * 1000;
 }
@@ -50,11 +63,12 @@ void tcp_arm_life_timer(struct tcp *t)
         at_ns = t->probes ? now_ns + TCP_KEEPALIVE_INTERVAL_NS : t->heard_ns + c->tcp_keepalive_ns;
         if (at_ns > t->heard_ns + tcp_idle_ns(t))
             at_ns = t->heard_ns + tcp_idle_ns(t);
-        if (t->closed_by_handler && at_ns > t->progress_ns + TCP_LINGER_NS)
-            at_ns = t->progress_ns + TCP_LINGER_NS;
+        if (t->closed_by_handler && tcp_is_awake(t) &&
+            at_ns > t->work->progress_ns + TCP_LINGER_NS)
+            at_ns = t->work->progress_ns + TCP_LINGER_NS;
         break;
     case TCP_FIN_WAIT_1:
-        at_ns = t->closed_by_handler ? t->progress_ns + TCP_LINGER_NS
+        at_ns = t->closed_by_handler ? t->work->progress_ns + TCP_LINGER_NS
                                      : t->heard_ns + c->tcp_half_closed_ns;
         break;
     case TCP_FIN_WAIT_2:
@@ -79,13 +93,13 @@ void tcp_arm_life_timer(struct tcp *t)
 
 static void tcp_expire_handshake(struct tcp *t)
 {
-    if (t->backoff_log2 >= TCP_SYN_RETRIES) {
+    if (t->work->backoff_log2 >= TCP_SYN_RETRIES) {
         if (t->state == TCP_SYN_RECEIVED)
             tcp_send_reset(t);
         tcp_end(t, ADIT_ETIMEDOUT);
         return;
     }
-    t->backoff_log2++;
+    t->work->backoff_log2++;
     t->retransmits++;
     t->snd_nxt = t->iss; /* output sends it again */
     tcp_wants_output(t);
@@ -103,15 +117,15 @@ static void tcp_expire_rto(struct tcp *t)
         tcp_expire_handshake(t);
         return;
     }
-    if (t->retries >= TCP_RETRIES && !tcp_is_held_off(t)) {
+    if (t->work->retries >= TCP_RETRIES && !tcp_is_held_off(t)) {
         tcp_send_reset(t);
         tcp_end(t, ADIT_ETIMEDOUT);
         return;
     }
-    if (t->retries < TCP_RETRIES)
-        t->retries++;
-    if (t->backoff_log2 < TCP_RETRIES)
-        t->backoff_log2++;
+    if (t->work->retries < TCP_RETRIES)
+        t->work->retries++;
+    if (t->work->backoff_log2 < TCP_RETRIES)
+        t->work->backoff_log2++;
     t->engine->net->stats.tcp_timeouts++;
     tcp_recovery_on_timeout(t);
     tcp_wants_output(t);
@@ -120,14 +134,14 @@ static void tcp_expire_rto(struct tcp *t)
 static void tcp_expire_persist(struct tcp *t)
 {
     /* Probes go on as long as the peer answers. */
-    if (t->persist_probes >= TCP_RETRIES) {
+    if (t->work->persist_probes >= TCP_RETRIES) {
         tcp_send_reset(t);
         tcp_end(t, ADIT_ETIMEDOUT);
         return;
     }
-    t->persist_probes++;
-    if (t->backoff_log2 < TCP_RETRIES)
-        t->backoff_log2++;
+    t->work->persist_probes++;
+    if (t->work->backoff_log2 < TCP_RETRIES)
+        t->work->backoff_log2++;
     if (t->snd_wnd > 0)
         t->sws_override = true;
     else
@@ -137,9 +151,9 @@ static void tcp_expire_persist(struct tcp *t)
 
 static void tcp_expire_send(struct tcp *t)
 {
-    enum tcp_send_timer what = t->send_timer;
+    enum tcp_send_timer what = t->work->send_timer;
 
-    t->send_timer = TCP_SEND_IDLE;
+    t->work->send_timer = TCP_SEND_IDLE;
     switch (what) {
     case TCP_SEND_IDLE:
         break;
@@ -166,7 +180,7 @@ static void tcp_expire_silent(struct tcp *t)
 {
     uint64_t now_ns = t->engine->now_ns;
 
-    bool lingers = t->closed_by_handler && now_ns >= t->progress_ns + TCP_LINGER_NS;
+    bool lingers = t->closed_by_handler && tcp_is_awake(t) && now_ns >= t->work->progress_ns + TCP_LINGER_NS;
 
     if (lingers || now_ns >= t->heard_ns + tcp_idle_ns(t) || t->probes >= TCP_KEEPALIVE_PROBES) {
         tcp_send_reset(t);
@@ -191,7 +205,7 @@ static void tcp_expire_half_closed(struct tcp *t)
     if (!t->closed_by_handler)
         goes_on = now_ns < t->heard_ns + t->engine->net->config.tcp_half_closed_ns;
     else
-        goes_on = t->state == TCP_FIN_WAIT_1 && now_ns < t->progress_ns + TCP_LINGER_NS;
+        goes_on = t->state == TCP_FIN_WAIT_1 && now_ns < t->work->progress_ns + TCP_LINGER_NS;
     if (goes_on) {
         tcp_arm_life_timer(t);
         return;
@@ -205,6 +219,7 @@ static void tcp_expire_life(struct tcp *t)
     if (t->starved) {
         t->starved = false;
         tcp_notify(t);
+        tcp_wants_output(t);
         tcp_arm_life_timer(t);
         return;
     }
@@ -239,17 +254,36 @@ static void tcp_expire_life(struct tcp *t)
     }
 }
 
+/* Looks whether the connection has been silent for long enough; one that is stuck is looked at more and more seldom. */
+static void tcp_expire_rest(struct tcp *t)
+{
+    struct tcp_work *w = t->work;
+    uint64_t silent_ns = tcp_rto_ns(t) > TCP_REST_NS ? tcp_rto_ns(t) : TCP_REST_NS;
+    uint64_t since_ns = t->heard_ns > w->last_sent_ns ? t->heard_ns : w->last_sent_ns;
+
+    if (!tcp_may_rest(t)) {
+        tcp_set_timer(t, TCP_TIMER_REST, t->engine->now_ns + (TCP_REST_NS << w->rest_log2));
+        w->rest_log2 = (uint8_t)(w->rest_log2 + (w->rest_log2 < TCP_REST_LOG2_MAX));
+        return;
+    }
+    w->rest_log2 = 0;
+    if (t->engine->now_ns < since_ns + silent_ns)
+        tcp_set_timer(t, TCP_TIMER_REST, since_ns + silent_ns);
+    else
+        tcp_rest(t);
+}
+
 void tcp_expire(void *engine, struct flow *f, uint64_t now_ns)
 {
     struct tcp_engine *e = engine;
     struct tcp *t = tcp_of_flow(f);
-    bool due[TCP_TIMERS];
+    bool due[TCP_TIMERS] = {[TCP_TIMER_LIFE] = true};
 
     e->now_ns = now_ns;
-    for (int i = 0; i < TCP_TIMERS; i++) {
-        due[i] = t->deadline_ns[i] <= now_ns;
+    for (int i = 0; i < TCP_TIMERS && tcp_is_awake(t); i++) {
+        due[i] = t->work->deadline_ns[i] <= now_ns;
         if (due[i])
-            t->deadline_ns[i] = WHEEL_NEVER;
+            t->work->deadline_ns[i] = WHEEL_NEVER;
     }
     if (due[TCP_TIMER_ACK] && t->ack_later) {
         t->ack_now = true;
@@ -264,7 +298,9 @@ void tcp_expire(void *engine, struct flow *f, uint64_t now_ns)
         if (last)
             return; /* freed */
     }
-    if (t->state != TCP_CLOSED)
+    if (due[TCP_TIMER_REST] && t->state != TCP_CLOSED)
+        tcp_expire_rest(t);
+    if (t->state != TCP_CLOSED && tcp_is_awake(t))
         tcp_set_wheel(t);
 }
 
@@ -275,7 +311,7 @@ void tcp_relieve(void *engine, uint64_t now_ns)
 
     e->now_ns = now_ns;
     while ((node = list_first(&e->with_islands)) != NULL)
-        tcp_out_of_order_clear(LIST_ENTRY(node, struct tcp, wait_node));
+        tcp_out_of_order_clear(LIST_ENTRY(node, struct tcp_work, islands_node)->tcp);
     for (node = e->time_wait.next; node != &e->time_wait;) {
         struct tcp *t = LIST_ENTRY(node, struct tcp, wait_node);
 

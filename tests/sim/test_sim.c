@@ -348,7 +348,7 @@ static void failing_free(void *ctx, void *p, size_t len_bytes)
 /* A transfer both ways over a link that loses now and then, in which a host is refused memory. Returns how often it asked. */
 static uint64_t starved_transfer(int host, uint64_t first, uint64_t count)
 {
-    struct failing f = {.first = first, .count = count};
+    struct failing f = {.first = UINT64_MAX, .count = count};
     adit_allocator a = {.size = sizeof(a), .alloc = failing_alloc, .free = failing_free, .ctx = &f};
     struct sim_options o = {
         .seed = 16, /* tcp_check() looks on */
@@ -364,6 +364,8 @@ static uint64_t starved_transfer(int host, uint64_t first, uint64_t count)
     for (int i = 0; i < 2; i++)
         o.link[i] = (struct sim_link_config){.delay_ns = MS, .loss = 0.05, .reorder = 0.05, .reorder_ns = MS};
     sim_init(s, &o);
+    f.calls = 0; /* a host is made, or it is not */
+    f.first = first;
     sim_add_flow(s, 40000, 60000);
     if (!sim_run(s, 7200 * SECOND))
         fail_msg("allocations %llu ... of host %d: %s", (unsigned long long)first, host, s->failure);

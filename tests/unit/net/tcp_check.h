@@ -32,10 +32,10 @@ static inline bool tcp_check_place(const struct tcp *t, const struct tcp_run *r)
     uint32_t offset = r->seq - tcp_tx_base(t);
     struct span_place want, is;
 
-    if (offset >= t->tx.bytes) /* nothing but the FIN: no octet */
+    if (offset >= t->work->tx.bytes) /* nothing but the FIN: no octet */
         return true;
-    want = span_advance(&t->tx, (struct span_place){0}, offset);
-    is = span_advance(&t->tx, r->at, 0);
+    want = span_advance(&t->work->tx, (struct span_place){0}, offset);
+    is = span_advance(&t->work->tx, r->at, 0);
     return want.span == is.span && want.octet == is.octet;
 }
 
@@ -58,12 +58,12 @@ static inline const char *tcp_check_runs(const struct tcp *t)
     uint64_t sent_ns = 0;
     const char *why = NULL;
 
-    for (struct list *n = t->runs.next; n != &t->runs && !why; n = n->next) {
+    for (struct list *n = t->work->runs.next; n != &t->work->runs && !why; n = n->next) {
         const struct tcp_run *r = LIST_ENTRY(n, struct tcp_run, node);
 
         if (r->seq != at)
             return "a gap between runs";
-        if (r->state == TCP_RUN_SACKED && n->prev != &t->runs &&
+        if (r->state == TCP_RUN_SACKED && n->prev != &t->work->runs &&
             LIST_ENTRY(n->prev, struct tcp_run, node)->state == TCP_RUN_SACKED)
             return "sacked neighbours are two runs";
         at = r->end;
@@ -78,18 +78,18 @@ static inline const char *tcp_check_runs(const struct tcp *t)
         return why;
     if (at != t->snd_nxt)
         return "the runs do not reach snd_nxt";
-    if (count != t->runs_count || count > TCP_RUNS_MAX)
+    if (count != t->work->runs_count || count > TCP_RUNS_MAX)
         return "runs are miscounted";
-    if (sacked_bytes != t->sacked_bytes || lost_bytes != t->lost_bytes)
+    if (sacked_bytes != t->work->sacked_bytes || lost_bytes != t->work->lost_bytes)
         return "sacked or lost octets are miscounted";
-    for (struct list *n = t->by_time.next; n != &t->by_time; n = n->next, flying--) {
+    for (struct list *n = t->work->by_time.next; n != &t->work->by_time; n = n->next, flying--) {
         const struct tcp_run *r = LIST_ENTRY(n, struct tcp_run, time_node);
 
         if (r->state != TCP_RUN_FLYING || r->sent_ns < sent_ns)
             return "by_time holds what is not in flight, or is not in order";
         sent_ns = r->sent_ns;
     }
-    for (struct list *n = t->lost.next; n != &t->lost; n = n->next, lost--)
+    for (struct list *n = t->work->lost.next; n != &t->work->lost; n = n->next, lost--)
         if (LIST_ENTRY(n, struct tcp_run, time_node)->state != TCP_RUN_LOST)
             return "the list of the lost holds what is not lost";
     return flying != 0 || lost != 0 ? "a run is on the wrong list" : NULL;
@@ -99,7 +99,7 @@ static inline const char *tcp_check_islands(const struct tcp *t)
 {
     uint32_t at = t->rcv_nxt, count = 0;
 
-    for (const struct tcp_island *i = t->islands; i; i = i->next) {
+    for (const struct tcp_island *i = t->work->islands; i; i = i->next) {
         const char *why = tcp_check_queue(&i->octets);
 
         if (why)
@@ -113,9 +113,9 @@ static inline const char *tcp_check_islands(const struct tcp *t)
             return "an island beyond the window";
         count++;
     }
-    if (t->islands_tail && t->islands_tail->next)
+    if (t->work->islands_tail && t->work->islands_tail->next)
         return "the last island is not the last";
-    return count != t->islands_count || count > TCP_ISLANDS_MAX ? "islands are miscounted" : NULL;
+    return count != t->work->islands_count || count > TCP_ISLANDS_MAX ? "islands are miscounted" : NULL;
 }
 
 /* The wheel wakes it for the first deadline; what is not acknowledged has one, or is about to be sent. */
@@ -123,24 +123,26 @@ static inline const char *tcp_check_timers(const struct tcp *t)
 {
     uint64_t first = WHEEL_NEVER;
     bool waits = list_is_linked(&t->flow.output_node);
-    bool armed = t->send_timer != TCP_SEND_IDLE && t->deadline_ns[TCP_TIMER_SEND] != WHEEL_NEVER;
+    bool armed = t->work->send_timer != TCP_SEND_IDLE && t->work->deadline_ns[TCP_TIMER_SEND] != WHEEL_NEVER;
 
+    if (!tcp_is_awake(t))
+        return t->flow.timer.deadline_ns == WHEEL_NEVER ? "at rest for ever" : NULL;
     for (int i = 0; i < TCP_TIMERS; i++)
-        first = t->deadline_ns[i] < first ? t->deadline_ns[i] : first;
+        first = t->work->deadline_ns[i] < first ? t->work->deadline_ns[i] : first;
     if (t->flow.timer.deadline_ns != first)
         return "the wheel has another deadline than the flow";
     if (t->state == TCP_TIME_WAIT || t->state == TCP_PENDING)
         return first == WHEEL_NEVER ? "TIME-WAIT or PENDING for ever" : NULL;
     if (t->snd_nxt != t->snd_una && !armed && !waits)
         return "no timer for what is in flight";
-    if (t->tx.bytes > 0 && !armed && !waits)
+    if (t->work->tx.bytes > 0 && !armed && !waits)
         return "no timer for what is to be sent";
     return NULL;
 }
 
 static inline const char *tcp_check_windows(const struct tcp *t)
 {
-    uint32_t cwnd = t->cc.cwnd_bytes;
+    uint32_t cwnd = tcp_is_awake(t) ? t->work->cc.cwnd_bytes : t->rest_cwnd_bytes;
 
     if (seq_lt(t->rcv_edge, t->rcv_nxt))
         return "rcv_nxt beyond the window";
@@ -155,20 +157,40 @@ static inline const char *tcp_check_windows(const struct tcp *t)
     return cwnd < t->snd_mss_bytes || cwnd > CC_CWND_MAX_BYTES ? "cwnd out of range" : NULL;
 }
 
+/* Nobody writes what all flows at rest share. */
+static inline const char *tcp_check_at_rest(const struct tcp *t)
+{
+    const struct tcp_work *w = t->engine->at_rest;
+    struct tcp_work fresh = {.reo_wnd_mult = 1};
+
+    fresh.runs = w->runs;
+    fresh.by_time = w->by_time;
+    fresh.lost = w->lost;
+    fresh.islands_node = w->islands_node;
+    for (int i = 0; i < TCP_TIMERS; i++)
+        fresh.deadline_ns[i] = WHEEL_NEVER;
+    if (!list_is_empty(&w->runs) || !list_is_empty(&w->by_time) || !list_is_empty(&w->lost) ||
+        list_is_linked(&w->islands_node))
+        return "something is under way for flows at rest";
+    return memcmp(w, &fresh, sizeof(fresh)) != 0 ? "what flows at rest share was written" : NULL;
+}
+
 static inline const char *tcp_check(const struct tcp *t)
 {
     bool half_open =
         t->state == TCP_PENDING || t->state == TCP_SYN_SENT || t->state == TCP_SYN_RECEIVED;
-    const char *why = tcp_check_queue(&t->rx);
+    const char *why = tcp_check_queue(&t->work->rx);
 
     if (half_open != t->counted_half_open)
         return "half-open flows are miscounted";
     if (!why)
-        why = tcp_check_queue(&t->tx);
+        why = tcp_check_at_rest(t);
+    if (!why)
+        why = tcp_check_queue(&t->work->tx);
     if (!why)
         why = tcp_check_islands(t);
     if (t->state == TCP_CLOSED)
-        return !why && (t->runs_count > 0 || t->tx.bytes > 0) ? "a closed flow holds something"
+        return !why && (t->work->runs_count > 0 || t->work->tx.bytes > 0) ? "a closed flow holds something"
                                                               : why;
     if (!why && tcp_is_synchronized(t) && t->state != TCP_TIME_WAIT)
         why = tcp_check_runs(t);

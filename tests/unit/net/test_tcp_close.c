@@ -38,7 +38,7 @@ static void after_our_fin_the_peer_may_go_on_sending(void **state)
     rig_enter(&r, TCP_FIN_WAIT_2);
     assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r) + 1, 1000), DROP_NONE);
     rig_out(&r, TCP_ACK, rig_ours(&r) + 1, r.snd + 1000, 0);
-    assert_int_equal(r.t->rx.bytes, 1000);
+    assert_int_equal(r.t->work->rx.bytes, 1000);
     assert_int_equal(r.t->state, TCP_FIN_WAIT_2);
     rig_deinit(&r);
 }

@@ -259,7 +259,7 @@ static void one_hole_too_many_is_tcp_out_of_order_limit(void **state)
     }
     assert_int_equal(rig_in(&r, TCP_ACK, r.snd + 2 * TCP_ISLANDS_MAX + 2, rig_ours(&r), 1),
                      DROP_TCP_OUT_OF_ORDER_LIMIT);
-    assert_int_equal(r.t->islands_count, TCP_ISLANDS_MAX);
+    assert_int_equal(r.t->work->islands_count, TCP_ISLANDS_MAX);
     rig_deinit(&r);
 }
 
@@ -367,14 +367,14 @@ static void challenges_of_all_flows_are_limited_by_a_number_that_nobody_knows(vo
     rig_init(&r);
     rig_enter(&r, TCP_ESTABLISHED);
     for (uint32_t n = 0; n < limit + 100; n++) {
-        r.t->challenge_ns = 0; /* as of another flow */
+        r.t->work->challenge_ns = 0; /* as of another flow */
         assert_int_equal(rig_in(&r, TCP_RST, r.snd + 1, 0, 0), DROP_TCP_RESET_CHALLENGED);
         sent += rig_next(&r) != NULL;
         rig_forget_output(&r);
     }
     assert_int_equal(sent, limit);
     rig_sleep(&r, 1000000000);
-    r.t->challenge_ns = 0;
+    r.t->work->challenge_ns = 0;
     (void)rig_in(&r, TCP_RST, r.snd + 1, 0, 0);
     rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
     rig_deinit(&r);

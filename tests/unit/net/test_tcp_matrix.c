@@ -157,7 +157,7 @@ static uint32_t seq_at(const struct tcp_rig *r, enum kind k, enum place p)
     case BELOW:
         /* The one place below the window that means something: the SYN's own number while it is unanswered. */
         if (r->t->state <= TCP_SYN_RECEIVED && (k == SYN || k == RST) && !(r->t->state == TCP_SYN_RECEIVED && k == RST))
-            return r->t->irs;
+            return r->t->work->irs;
         return r->t->rcv_nxt - 20;
     case AT:
         return r->t->rcv_nxt;

@@ -10,7 +10,7 @@ static uint32_t open_flow(struct tcp_rig *r)
 {
     rig_init(r);
     rig_enter(r, TCP_ESTABLISHED);
-    r->t->srtt_us = r->t->min_rtt_us = 20000;
+    r->t->srtt_us = r->t->work->min_rtt_us = 20000;
     r->t->rttvar_us = 5000;
     return rig_ours(r);
 }
@@ -49,7 +49,7 @@ static void sack_brings_the_lost_segment_again_before_the_timeout(void **state)
     ack_with_sack(&r, una, una + MSS, una + 5 * MSS);
     rig_out(&r, TCP_ACK, una, r.snd, MSS);
     rig_silent(&r);
-    assert_int_equal(r.t->recovery, TCP_RECOVERY);
+    assert_int_equal(r.t->work->recovery, TCP_RECOVERY);
     assert_int_equal(r.net.stats.tcp_timeouts, 0);
     rig_deinit(&r);
 }
@@ -227,7 +227,7 @@ static void a_dsack_makes_the_reordering_window_larger(void **state)
     send_segments(&r, 1);
     rig_sleep(&r, 20 * MS);
     ack_with_sack(&r, una + MSS, una, una + MSS);
-    assert_int_equal(r.t->reo_wnd_mult, 2);
+    assert_int_equal(r.t->work->reo_wnd_mult, 2);
     send_segments(&r, 2);
     rig_sleep(&r, 20 * MS);
     ack_with_sack(&r, una + MSS, una + 2 * MSS, una + 3 * MSS);
@@ -250,12 +250,12 @@ static void recovery_ends_with_no_more_than_ssthresh(void **state)
         ack_with_sack(&r, una, una + MSS, una + i * MSS);
         rig_forget_output(&r);
     }
-    assert_int_equal(r.t->recovery, TCP_RECOVERY);
-    assert_true(r.t->cc.cwnd_bytes <= r.t->cc.ssthresh_bytes);
+    assert_int_equal(r.t->work->recovery, TCP_RECOVERY);
+    assert_true(r.t->work->cc.cwnd_bytes <= r.t->work->cc.ssthresh_bytes);
     ack(&r, una + 10 * MSS);
-    assert_int_equal(r.t->recovery, TCP_OPEN);
-    assert_int_equal(r.t->cc.cwnd_bytes, r.t->cc.ssthresh_bytes);
-    assert_int_equal(r.t->cc.ssthresh_bytes, 10 * MSS * 7 / 10);
+    assert_int_equal(r.t->work->recovery, TCP_OPEN);
+    assert_int_equal(r.t->work->cc.cwnd_bytes, r.t->work->cc.ssthresh_bytes);
+    assert_int_equal(r.t->work->cc.ssthresh_bytes, 10 * MSS * 7 / 10);
     rig_deinit(&r);
 }
 
@@ -273,7 +273,7 @@ static uint32_t probe_the_tail(struct tcp_rig *r)
 static void an_ack_that_was_on_its_way_when_the_probe_left_is_no_congestion(void **state)
 {
     struct tcp_rig r;
-    uint32_t una = probe_the_tail(&r), cwnd = r.t->cc.cwnd_bytes;
+    uint32_t una = probe_the_tail(&r), cwnd = r.t->work->cc.cwnd_bytes;
 
     (void)state;
     ack(&r, una + 2 * MSS);
@@ -282,22 +282,22 @@ static void an_ack_that_was_on_its_way_when_the_probe_left_is_no_congestion(void
     assert_false(r.t->tlp_out);
     send_segments(&r, 1);
     ack(&r, una + 3 * MSS);
-    assert_int_equal(r.t->cc.cwnd_bytes, cwnd);
+    assert_int_equal(r.t->work->cc.cwnd_bytes, cwnd);
     rig_deinit(&r);
 }
 
 static void a_probe_that_repaired_a_loss_is_congestion(void **state)
 {
     struct tcp_rig r;
-    uint32_t una = probe_the_tail(&r), cwnd = r.t->cc.cwnd_bytes;
+    uint32_t una = probe_the_tail(&r), cwnd = r.t->work->cc.cwnd_bytes;
 
     (void)state;
     ack(&r, una + 2 * MSS);
-    assert_int_equal(r.t->cc.cwnd_bytes, cwnd);
+    assert_int_equal(r.t->work->cc.cwnd_bytes, cwnd);
     send_segments(&r, 1);
     ack(&r, una + 3 * MSS);
     assert_false(r.t->tlp_out);
-    assert_int_equal(r.t->cc.cwnd_bytes, cwnd * 7 / 10);
+    assert_int_equal(r.t->work->cc.cwnd_bytes, cwnd * 7 / 10);
     rig_deinit(&r);
 }
 
@@ -311,7 +311,7 @@ static void losses_that_the_clock_finds_are_not_repaired_in_one_burst(void **sta
     rig_sleep(&r, 20 * MS);
     ack_with_sack(&r, una, una + 9 * MSS, una + 10 * MSS);
     rig_sleep(&r, 7 * MS);
-    assert_int_equal(r.t->lost_bytes, 8 * MSS);
+    assert_int_equal(r.t->work->lost_bytes, 8 * MSS);
     rig_out(&r, TCP_ACK, una, r.snd, MSS);
     rig_silent(&r);
     rig_deinit(&r);
@@ -341,21 +341,21 @@ static void the_reordering_window_is_narrow_again_after_sixteen_recoveries(void 
     rig_sleep(&r, 20 * MS);
     ack_with_sack(&r, una + MSS, una, una + MSS);
     ack_with_sack(&r, una + MSS, una, una + MSS);
-    assert_int_equal(r.t->reo_wnd_mult, 3); /* nothing is in flight: each is a round trip of its own */
+    assert_int_equal(r.t->work->reo_wnd_mult, 3); /* nothing is in flight: each is a round trip of its own */
     for (int i = 0; i < 16; i++) {
         uint32_t seq;
 
-        assert_int_equal(r.t->reo_wnd_mult, 3);
+        assert_int_equal(r.t->work->reo_wnd_mult, 3);
         seq = send_segments(&r, 2);
         rig_sleep(&r, 20 * MS);
         ack_with_sack(&r, seq, seq + MSS, seq + 2 * MSS);
         rig_sleep(&r, 25 * MS);
-        assert_int_equal(r.t->recovery, TCP_RECOVERY);
+        assert_int_equal(r.t->work->recovery, TCP_RECOVERY);
         rig_forget_output(&r);
         ack(&r, seq + 2 * MSS);
-        assert_int_equal(r.t->recovery, TCP_OPEN);
+        assert_int_equal(r.t->work->recovery, TCP_OPEN);
     }
-    assert_int_equal(r.t->reo_wnd_mult, 1);
+    assert_int_equal(r.t->work->reo_wnd_mult, 1);
     rig_deinit(&r);
 }
 
@@ -369,7 +369,7 @@ static void dsacks_of_one_round_trip_widen_the_reordering_window_once(void **sta
     ack_with_sack(&r, una + MSS, una, una + MSS);
     ack_with_sack(&r, una + MSS, una, una + MSS);
     ack_with_sack(&r, una + 2 * MSS, una, una + MSS);
-    assert_int_equal(r.t->reo_wnd_mult, 2);
+    assert_int_equal(r.t->work->reo_wnd_mult, 2);
     rig_deinit(&r);
 }
 
@@ -384,7 +384,7 @@ static void after_a_lost_syn_ack_the_timeout_is_three_seconds_until_something_is
     rig_forget_output(&r);
     ack(&r, rig_ours(&r));
     assert_int_equal(r.t->rto_us, 3000000);
-    assert_int_equal(r.t->cc.cwnd_bytes, 10 * MSS);
+    assert_int_equal(r.t->work->cc.cwnd_bytes, 10 * MSS);
     rig_deinit(&r);
 }
 
@@ -398,7 +398,7 @@ static void after_two_lost_syn_acks_the_first_window_is_one_segment(void **state
     rig_sleep(&r, 3100ull * MS);
     rig_forget_output(&r);
     ack(&r, rig_ours(&r));
-    assert_int_equal(r.t->cc.cwnd_bytes, MSS);
+    assert_int_equal(r.t->work->cc.cwnd_bytes, MSS);
     rig_deinit(&r);
 }
 
@@ -427,11 +427,11 @@ static void sacked_neighbours_are_one_run_whichever_came_first(void **state)
     send_segments(&r, 8);
     for (uint32_t i = 6; i >= 2; i -= 2)
         ack_with_sack(&r, una, una + i * MSS, una + (i + 1) * MSS);
-    assert_int_equal(r.t->runs_count, 7);
+    assert_int_equal(r.t->work->runs_count, 7);
     for (uint32_t i = 5; i >= 3; i -= 2)
         ack_with_sack(&r, una, una + i * MSS, una + (i + 1) * MSS);
-    assert_int_equal(r.t->sacked_bytes, 5 * MSS);
-    assert_int_equal(r.t->runs_count, 3);
+    assert_int_equal(r.t->work->sacked_bytes, 5 * MSS);
+    assert_int_equal(r.t->work->runs_count, 3);
     rig_deinit(&r);
 }
 
@@ -445,7 +445,7 @@ static void what_was_repeated_is_timed_by_the_timestamp_that_comes_back(void **s
     rig_init(&r);
     r.ts = 1000;
     rig_enter(&r, TCP_ESTABLISHED);
-    r.t->srtt_us = r.t->min_rtt_us = 20000;
+    r.t->srtt_us = r.t->work->min_rtt_us = 20000;
     r.t->rttvar_us = 5000;
     r.t->sack_on = false;
     rig_write(&r, 100);
@@ -453,14 +453,14 @@ static void what_was_repeated_is_timed_by_the_timestamp_that_comes_back(void **s
     rig_sleep(&r, 250 * MS); /* a timeout after 200 */
     o = rig_next(&r);
     assert_non_null(o);
-    assert_int_equal(r.t->backoff_log2, 1);
+    assert_int_equal(r.t->work->backoff_log2, 1);
     s.seq = r.snd;
     s.ack = rig_ours(&r) + 100;
     s.ts_val = 1250;
     s.ts_ecr = o->s.ts_val - 200; /* it is the first copy that is answered: after 250 ms */
     assert_int_equal(rig_in_segment(&r, s, "", 0), DROP_NONE);
     assert_in_range(r.t->srtt_us, 20000 * 7 / 8 + 245000 / 8, 20000 * 7 / 8 + 255000 / 8);
-    assert_int_equal(r.t->backoff_log2, 0);
+    assert_int_equal(r.t->work->backoff_log2, 0);
     rig_deinit(&r);
 }
 

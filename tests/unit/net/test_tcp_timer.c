@@ -173,6 +173,88 @@ static void timeouts_against_a_closed_window_end_nothing_while_the_peer_answers(
     rig_deinit(&r);
 }
 
+static void a_silent_flow_rests_in_every_state_that_may_last(void **state)
+{
+    static const enum tcp_state rows[] = {TCP_ESTABLISHED, TCP_CLOSE_WAIT, TCP_FIN_WAIT_2, TCP_TIME_WAIT};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct tcp_rig r;
+
+        rig_init(&r);
+        rig_enter(&r, rows[i]);
+        assert_true(tcp_is_awake(r.t));
+        rig_sleep(&r, 3 * SECOND);
+        assert_int_equal(r.t->state, rows[i]);
+        assert_false(tcp_is_awake(r.t));
+        assert_int_equal(r.engine.work_pool.used, 1); /* what all of them share */
+        assert_int_not_equal(r.t->flow.timer.deadline_ns, WHEEL_NEVER);
+        rig_forget_output(&r); /* the ACK of a FIN may have waited */
+        rig_silent(&r);
+        rig_deinit(&r);
+    }
+}
+
+static void a_flow_that_rested_goes_on_as_before(void **state)
+{
+    struct tcp_rig r;
+    uint32_t cwnd, ours;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    ours = rig_ours(&r);
+    r.t->work->cc.cwnd_bytes = cwnd = 3 * 1460;
+    r.t->work->cc.ssthresh_bytes = 5 * 1460;
+    rig_sleep(&r, 3 * SECOND);
+    assert_false(tcp_is_awake(r.t));
+    rig_write(&r, 10000);
+    assert_int_equal(r.t->work->cc.ssthresh_bytes, 5 * 1460);
+    rig_out(&r, TCP_ACK, ours, r.snd, cwnd);
+    rig_silent(&r);
+    assert_int_equal(rig_in(&r, TCP_ACK, r.snd, ours + cwnd, 100), DROP_NONE);
+    assert_int_equal(r.t->work->rx.bytes, 100);
+    rig_sleep(&r, 100 * SECOND); /* nobody acknowledges, nobody reads: no rest */
+    assert_true(tcp_is_awake(r.t));
+    rig_deinit(&r);
+}
+
+static void without_memory_a_flow_at_rest_loses_what_comes_and_waits_with_what_goes(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    rig_sleep(&r, 3 * SECOND);
+    r.engine.work_pool.used_max = r.engine.work_pool.used;
+    assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r), 100), DROP_NO_MEMORY);
+    rig_silent(&r);
+    rig_shutdown(&r);
+    rig_silent(&r);
+    rig_sleep(&r, SECOND);
+    rig_silent(&r);
+    r.engine.work_pool.used_max = UINT32_MAX;
+    rig_sleep(&r, SECOND / 50);
+    rig_out(&r, TCP_FIN | TCP_ACK, rig_ours(&r), r.snd, 0);
+    assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r) + 1, 100), DROP_NONE);
+    rig_deinit(&r);
+}
+
+static void without_memory_a_reset_is_still_believed(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_enter(&r, TCP_ESTABLISHED);
+    rig_sleep(&r, 3 * SECOND);
+    r.engine.work_pool.used_max = r.engine.work_pool.used;
+    assert_int_equal(rig_in(&r, TCP_RST, r.snd, 0, 0), DROP_TCP_RESET);
+    assert_int_equal(r.t->state, TCP_CLOSED);
+    rig_deinit(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,6 +266,10 @@ int main(void)
         cmocka_unit_test(a_closed_window_ends_the_flow_after_fifteen_probes_without_answer),
         cmocka_unit_test(a_window_that_stays_small_is_filled_after_the_persist_timeout),
         cmocka_unit_test(timeouts_against_a_closed_window_end_nothing_while_the_peer_answers),
+        cmocka_unit_test(a_silent_flow_rests_in_every_state_that_may_last),
+        cmocka_unit_test(a_flow_that_rested_goes_on_as_before),
+        cmocka_unit_test(without_memory_a_flow_at_rest_loses_what_comes_and_waits_with_what_goes),
+        cmocka_unit_test(without_memory_a_reset_is_still_believed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
