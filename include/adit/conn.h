@@ -27,7 +27,9 @@ typedef struct adit_conn_ops {
     void (*closed)(adit_conn *c, int why, void *user);
 } adit_conn_ops;
 
-ADIT_API const adit_flow *adit_conn_flow(const adit_conn *c); /* lives as long as c */
+/* Made for the asking, so that a flow does not carry it: it lives until the callback (or posted function) returns, and until
+ * eight more were asked for. */
+ADIT_API const adit_flow *adit_conn_flow(const adit_conn *c);
 ADIT_API adit *adit_conn_engine(const adit_conn *c);
 ADIT_API adit_loop *adit_conn_loop(const adit_conn *c);
 /* ops is borrowed for the life of c. */

@@ -32,7 +32,6 @@ static adit_conn *conn_new(struct stack *s, struct flow *f, struct stream *strea
     c->socket = ADIT_NO_SOCKET;
     list_init(&c->touched_node);
     list_push_back(&s->conns, &c->node);
-    flow_describe(s->config.net, f, &c->info);
     f->owner = c;
     return c;
 }
@@ -145,7 +144,7 @@ static void conn_tell(adit_conn *c, unsigned ev)
 
 static void conn_hand_over(struct stack *s, adit_conn *c)
 {
-    struct listener *l = stack_listener(s, &c->info.dst.addr);
+    struct listener *l = stack_listener(s, &adit_conn_flow(c)->dst.addr);
 
     if (l)
         l->fn(l->ctx, c);
@@ -199,7 +198,7 @@ void conn_settle(adit_conn *c)
 void conn_stop(adit_conn *c, int why)
 {
     if (!c->why)
-        c->why = why;
+        c->why = (int8_t)why;
     adit_conn_abort(c);
 }
 
@@ -237,7 +236,11 @@ int stack_dial(struct stack *s, const adit_addr *from, const adit_addr *to, cons
 
 const adit_flow *adit_conn_flow(const adit_conn *c)
 {
-    return &c->info;
+    struct stack *s = c->stack;
+    adit_flow *f = &s->described[s->described_count++ % STACK_DESCRIBED_MAX];
+
+    flow_describe(s->config.net, c->flow, f);
+    return f;
 }
 
 adit *adit_conn_engine(const adit_conn *c)
@@ -326,7 +329,7 @@ int adit_verdict_for(int err)
 
 void adit_conn_want(adit_conn *c, unsigned ev)
 {
-    c->want = (uint8_t)(ev & (ADIT_READ | ADIT_WRITE));
+    c->want = ev & (ADIT_READ | ADIT_WRITE);
     conn_poke(c);
 }
 
@@ -520,7 +523,7 @@ static void conn_relay_done(void *arg, int why)
     c->relay = NULL;
     c->is_ended = true;
     if (!c->why)
-        c->why = why;
+        c->why = (int8_t)why;
     net_set_ready(c->stack->config.net, c->flow);
 }
 

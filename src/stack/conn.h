@@ -26,7 +26,6 @@ struct adit_conn {
     struct stream *stream;
     struct list node;         /* on stack->conns */
     struct list touched_node; /* on stack->touched_conns */
-    adit_flow info;
     const adit_conn_ops *ops;
     void *user;
 
@@ -34,14 +33,14 @@ struct adit_conn {
     struct conn_search *search; /* NULL: neither a dial nor a watch */
     struct relay *relay;
     adit_socket socket; /* ours while owns_socket; afterwards its number, so that it is not closed twice */
-    int why;            /* for closed(), where it is not the stream's; 0: the stream's */
-    uint8_t want;       /* ADIT_READ | ADIT_WRITE */
-    bool owns_socket;
-    bool is_accepted;
-    bool is_ended;    /* rejected, closed or aborted: closed() is all that follows */
-    bool is_taken;    /* take_fd: the handler has forgotten it */
+    int8_t why;         /* enum adit_code for closed(), where it is not the stream's; 0: the stream's */
+    uint8_t want : 2;   /* ADIT_READ | ADIT_WRITE */
+    bool owns_socket : 1;
+    bool is_accepted : 1;
+    bool is_ended : 1; /* rejected, closed or aborted: closed() is all that follows */
+    bool is_taken : 1; /* take_fd: the handler has forgotten it */
 };
-static_assert(sizeof(struct adit_conn) <= 192, "an idle flow costs little");
+static_assert(sizeof(struct adit_conn) <= 96, "an idle flow costs little");
 
 void conn_pool_init(struct stack *s);
 /* The flow was on the ready list. */

@@ -50,7 +50,7 @@ struct stack_ops {
 extern const struct stack_ops stack_userspace, stack_mixed; /* in builds that have it */
 extern const struct stack_ops stack_system;
 
-enum { STACK_KERNEL_LISTENERS_MAX = 2 };
+enum { STACK_KERNEL_LISTENERS_MAX = 2, STACK_DESCRIBED_MAX = 8 /* a power of two */ };
 
 struct stack_config { /* copied; what it points at is borrowed for life */
     adit *engine;
@@ -86,6 +86,8 @@ struct stack {
     struct list mappings;
     struct list listeners;
     struct list touched_conns, touched_mappings; /* served in this turn: to be settled at its end */
+    adit_flow described[STACK_DESCRIBED_MAX]; /* what adit_conn_flow() showed lately */
+    uint32_t described_count;
     bool is_stopping;
 };
 
