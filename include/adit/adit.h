@@ -168,9 +168,9 @@ typedef struct adit_options {
     size_t listeners_count;
 
     /* How the kernel's TCP gets packets, with the stacks "system" and "mixed". "": "bpf" where it can be had, else "nat"
-     * (notice() and the status say why). "bpf": a tc program on the device, payload stays in the kernel; adit_new() fails where that cannot
-     * be. "bpf-clsact": likewise, attached as kernels before 6.6 want it. "nat": in this process, which capture and fault
-     * need. */
+     * (notice() and the status say why). "bpf": a tc program on the device, payload stays in the kernel; adit_new() fails
+     * where that cannot be. "bpf-clsact": likewise, attached as kernels before 6.6 want it. "nat": in this process, which
+     * capture and fault need. */
     const char *engine;
     /* ADIT_DEV_FD: what adit_device_shortcut() gave, taken or duplicated as take_fds says; or why it gave nothing */
     const adit_socket *shortcut;

@@ -36,9 +36,9 @@ struct stream_ops {
     int (*why)(const struct stream *s); /* once STREAM_CLOSED: 0, or the adit_code that ended it */
     void (*stat)(const struct stream *s, adit_conn_info *out);
     void (*free)(struct stream *s);     /* once STREAM_CLOSED; the memory goes back (TIME-WAIT is kept apart) */
-    /* Octets that pass beside peek and reserve (sock/splice.h): into an empty pipe, and out of one. How many, or as peek and reserve;
-     * what the pipe holds after drain() did not fit. ADIT_ESTATE: octets wait to be peeked first. ADIT_ENOTSUP: not from this flow.
-     * NULL: never. */
+    /* Octets that pass beside peek and reserve (sock/splice.h): into an empty pipe, and out of one. How many, or as peek and
+     * reserve; what the pipe holds after drain() did not fit. ADIT_ESTATE: octets wait to be peeked first. ADIT_ENOTSUP: not
+     * from this flow. NULL: never. */
     ptrdiff_t (*fill)(struct stream *s, struct pipe *to);
     ptrdiff_t (*drain)(struct stream *s, struct pipe *from);
     /* The socket of a flow that the kernel terminates, where nothing of it is in our hands: the stream is CLOSED then. 0, or

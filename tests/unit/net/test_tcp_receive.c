@@ -165,7 +165,7 @@ static void after_a_loss_acks_go_twice_for_a_while(void **state)
     in_order(&r, 1000);
     r.snd += 1000;
     for (int i = 0; i < TCP_ACKS_TWICE; i++) {
-        tcp_stream(r.t)->ops->consume(tcp_stream(r.t), r.t->rx.bytes);
+        tcp_stream(r.t)->ops->consume(tcp_stream(r.t), r.t->work->rx.bytes);
         for (int k = 0; i > 0 && k < 2; k++)
             in_order(&r, 1000);
         rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
