@@ -616,7 +616,7 @@ int worker_init(struct worker *w, adit *engine, adit_error *err)
     if (e)
         return error_set(err, e, 0, "mutex", "the system gives no mutex", "");
     memory_init(&w->memory, options->memory_bytes, options->alloc);
-    buf_pool_init(&w->bufs, &w->memory, cached_bytes < 16777216 ? cached_bytes : 16777216);
+    buf_pool_init(&w->bufs, &w->memory, cached_bytes < 67108864 ? cached_bytes : 67108864);
     e = worker_init_loop(w, err);
     if (e)
         goto undo_bufs;
