@@ -57,7 +57,7 @@ costs()
     before=$(adit_cpu)
     passes "$sentence" "$@"
     after=$(adit_cpu)
-    at_most "adit's CPU seconds for it" "$(awk "BEGIN { print $after - $before }")" 1.2
+    at_most "adit's CPU seconds for it" "$(awk "BEGIN { print $after - $before }")" 0.9
 }
 
 gigabytes()
@@ -194,7 +194,7 @@ late_server()
     wait $dump
     tcpdump -nr $run/late.pcap -tt >$run/out 2>/dev/null
     awk '/Flags \[S\],/ && !syn { syn = $1 } /Flags \[S\.\],/ && !ack { ack = $1 }
-        END { exit !(syn && ack && ack - syn > 1.2) }' $run/out
+        END { exit !(syn && ack && ack - syn > 0.9) }' $run/out
     report $? "and the SYN was left open until then"
 }
 
