@@ -8,6 +8,8 @@
 #include <uv.h>
 #include "base/error.h"
 
+#define WORKER_CACHED_BYTES_MAX 67108864ull /* of free buffers; what nobody needs of it decays */
+
 /* ----------------------------------------------------------------------------------- the device's -- */
 
 static void worker_fail(struct worker *w, int code, const char *msg)
@@ -356,6 +358,24 @@ static int worker_copy_listeners(struct worker *w, adit_error *err)
     return 0;
 }
 
+/* What came with a device that was given. The host's array and text are its own again once adit_new() has returned, and the
+ * stack `mixed` asks later than that. */
+static void worker_copy_shortcut(struct worker *w)
+{
+    const adit_options *o = w->options;
+
+    snprintf(w->shortcut_refused, sizeof(w->shortcut_refused), "%s",
+             o->shortcut_refused && *o->shortcut_refused ? o->shortcut_refused
+                                                         : "the device came without what it needs");
+    for (size_t i = 0; i < o->shortcut_count && i < SHORTCUT_FDS_MAX; i++) {
+        int fd = fcntl(o->shortcut[i], F_DUPFD_CLOEXEC, 0);
+
+        if (fd < 0)
+            break;
+        w->shortcut[w->shortcut_count++] = fd;
+    }
+}
+
 /* Where the kernel accepts: beside a device of ours, or from whoever opened the one that was given. */
 static int worker_init_listeners(struct worker *w, const struct stack_ops *ops, adit_error *err)
 {
@@ -364,30 +384,25 @@ static int worker_init_listeners(struct worker *w, const struct stack_ops *ops, 
 
     if (ops->listeners == STACK_LISTENERS_NONE)
         return 0;
-    if (w->options->kind == ADIT_DEV_FD)
+    if (w->options->kind == ADIT_DEV_FD) {
+        worker_copy_shortcut(w);
         return worker_copy_listeners(w, err);
+    }
     return ops->listeners == STACK_LISTENERS_FIRST ? worker_listen(w, sockets, &count, err) : 0;
 }
 
-/* Beside a device of ours, or from whoever opened the one that was given. */
+/* Beside a device of ours; what came with one of the host's is here already. */
 static void worker_open_shortcut(struct worker *w, adit_error *err)
 {
     const adit_options *o = w->options;
 
     if (o->kind == ADIT_DEV_CREATE)
         (void)tun_shortcut(o, w->device->ifname, w->shortcut, &w->shortcut_count, err);
-    for (size_t i = 0; o->kind == ADIT_DEV_FD && i < o->shortcut_count; i++) {
-        int fd = fcntl(o->shortcut[i], F_DUPFD_CLOEXEC, 0);
-
-        if (fd < 0)
-            break;
-        w->shortcut[w->shortcut_count++] = fd;
-    }
     if (w->shortcut_count > SHORTCUT_COUNTS)
         return;
     shortcut_close(w->shortcut, &w->shortcut_count);
-    error_set(err, ADIT_ENOTSUP, 0, "engine",
-              o->shortcut_refused ? o->shortcut_refused : "the device came without what it needs", "");
+    if (o->kind == ADIT_DEV_FD)
+        error_set(err, ADIT_ENOTSUP, 0, "engine", w->shortcut_refused, "");
 }
 
 /* stack_config.shortcut: the engine "bpf" where everything for it is there; else "nat" is told of, or it is a failure. */
@@ -616,7 +631,9 @@ int worker_init(struct worker *w, adit *engine, adit_error *err)
     if (e)
         return error_set(err, e, 0, "mutex", "the system gives no mutex", "");
     memory_init(&w->memory, options->memory_bytes, options->alloc);
-    buf_pool_init(&w->bufs, &w->memory, cached_bytes < 67108864 ? cached_bytes : 67108864);
+    if (cached_bytes > WORKER_CACHED_BYTES_MAX)
+        cached_bytes = WORKER_CACHED_BYTES_MAX;
+    buf_pool_init(&w->bufs, &w->memory, cached_bytes);
     e = worker_init_loop(w, err);
     if (e)
         goto undo_bufs;

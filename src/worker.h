@@ -54,6 +54,7 @@ struct worker {
     adit_socket listeners[LISTEN_MAX]; /* where the kernel accepts, for a stack that needs it */
     size_t listeners_count;
     adit_socket shortcut[SHORTCUT_FDS_MAX]; /* for the engine "bpf" */
+    char shortcut_refused[96]; /* ADIT_DEV_FD: why there is none */
     size_t shortcut_count;
     adit_error engine_err;     /* why there is none, where there could be one */
     struct adit_loop *loop;

@@ -174,8 +174,10 @@ static void mixed_start_kernel(struct mixed *m)
         err = c.listen(c.listen_ctx, c.listeners, &c.listeners_count, &why);
     if (err == 0) {
         err = half_start(&m->kernel, &stack_system, &c);
-        if (err)
+        if (err) { /* it may have put itself in the place of ours */
+            net_set_tcp(c.net, m->user.tcp_ops, m->user.tcp);
             error_set(&why, err, 0, "stack", "the kernel's half of the stack \"mixed\" cannot be started", "");
+        }
     }
     if (err) {
         mixed_fall_back(m, &why);
