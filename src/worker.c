@@ -417,10 +417,12 @@ static int worker_shortcut(void *ctx, adit_socket *flows, const char **why)
     *why = "";
     if (strcmp(o->engine, "nat") == 0)
         return 0;
-    if (shortcut_is_allowed(o, &against))
+    if (shortcut_is_allowed(o, &against)) {
         worker_open_shortcut(w, &refusal);
-    else
+    } else {
+        shortcut_close(w->shortcut, &w->shortcut_count);
         error_set(&refusal, ADIT_ENOTSUP, 0, "engine", against, "");
+    }
     if (w->shortcut_count > 0) {
         *flows = w->shortcut[SHORTCUT_FLOWS];
         return 0;

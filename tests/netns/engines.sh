@@ -57,6 +57,16 @@ fallbacks()
     says "is said" 'no such engine'
 }
 
+# The kernel's half of mixed begins later than adit_new(): with the same engines, and without it flows go on in userspace.
+mixed_too()
+{
+    local mixed=("$adit" exec -v --summary --stack mixed --kernel-for all)
+    status 0 "mixed: 1 MB up" "${mixed[@]}" -- "$talk" upload $server4 $MB
+    says "by bpf" 'turned round in the kernel'
+    status 0 "mixed, a half that cannot start: 1 MB up" \
+        "${mixed[@]}" --engine bpf --fault loss=0% -- "$talk" upload $server4 $MB
+}
+
 without_privileges()
 {
     local user=(setpriv --reuid 65534 --regid 65534 --clear-groups)
@@ -68,7 +78,7 @@ without_privileges()
 }
 
 topology
-cases=("in_the_kernel bpf" "in_the_kernel bpf-clsact" in_the_process fallbacks without_privileges)
+cases=("in_the_kernel bpf" "in_the_kernel bpf-clsact" in_the_process fallbacks mixed_too without_privileges)
 for name in "${cases[@]}"; do
     echo "-- $name"
     $name
