@@ -63,6 +63,14 @@ static struct tcp *flow_of_slot(struct world *w, int slot)
     return f ? tcp_of_flow(f) : NULL;
 }
 
+/* The sequence number of the first octet that the flow receives. The engine forgets its own (irs) when it rests. */
+static uint32_t first_seq(const struct tcp *t)
+{
+    const struct hand *h = t->flow.owner;
+
+    return t->rcv_nxt - t->fin_received - t->work->rx.bytes - (h ? h->read_bytes : 0);
+}
+
 /* What leaves is what was written, at its place. */
 static bool world_output(void *ctx, const struct packet_out *p)
 {
@@ -104,7 +112,7 @@ static uint32_t take_seq(struct bytes *in, const struct tcp *t)
     case 1:
         return t->rcv_edge + offset;
     case 2:
-        return t->work->irs + offset;
+        return first_seq(t) - 1 + offset;
     case 3:
         return (i ? i->seq : t->rcv_nxt) + offset;
     case 4:
@@ -162,7 +170,7 @@ static void give_segment(struct world *w, int slot, struct bytes *in)
     ip.payload_bytes = (uint32_t)tcp_emit_bytes(&s) + len;
     headers = ip_emit(packet, &ip);
     headers += tcp_emit(packet + headers, &s);
-    at = s.seq + ((s.flags & TCP_SYN) != 0) - (t ? t->work->irs + 1 : 0);
+    at = s.seq + ((s.flags & TCP_SYN) != 0) - (t ? first_seq(t) : 0);
     for (uint32_t i = 0; i < len; i++)
         packet[headers + i] = octet_at(at + i);
     core_input(&w->core, packet, headers + len, len > 1360 ? 1360 : 0, PACKET_CSUM_VALID);

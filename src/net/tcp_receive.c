@@ -344,6 +344,8 @@ static bool tcp_window_is_due(const struct tcp *t)
 
 void tcp_consume(struct tcp *t, uint32_t len_bytes)
 {
+    if (len_bytes == 0) /* nor is there a window to grow for a connection at rest */
+        return;
     span_consume(&t->work->rx, &t->engine->span_pool, len_bytes);
     if (!tcp_can_receive(t)) {
         if (t->work->rx.bytes == 0 && (t->state == TCP_CLOSED || t->state == TCP_TIME_WAIT))

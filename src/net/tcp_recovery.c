@@ -274,7 +274,7 @@ static uint64_t tcp_probe_timeout_ns(const struct tcp *t)
 
 static bool tcp_may_probe(const struct tcp *t)
 {
-    return t->sack_on && t->work->recovery == TCP_OPEN && t->srtt_us > 0 && !t->tlp_out &&
+    return t->sack_on && t->work->recovery == TCP_OPEN && t->srtt_us > 0 && !t->tlp_out && !t->tlp_now &&
            t->work->lost_bytes == 0 && t->work->backoff_log2 == 0;
 }
 

@@ -4,6 +4,7 @@
  * The sentence that comes back says what does not hold; NULL: all does. */
 #pragma once
 #include <stddef.h>
+#include <string.h>
 #include "net/tcp_private.h"
 
 static inline const char *tcp_check_queue(const struct span_queue *q)
@@ -161,8 +162,10 @@ static inline const char *tcp_check_windows(const struct tcp *t)
 static inline const char *tcp_check_at_rest(const struct tcp *t)
 {
     const struct tcp_work *w = t->engine->at_rest;
-    struct tcp_work fresh = {.reo_wnd_mult = 1};
+    struct tcp_work fresh;
 
+    memset(&fresh, 0, sizeof(fresh)); /* its padding too */
+    fresh.reo_wnd_mult = 1;
     fresh.runs = w->runs;
     fresh.by_time = w->by_time;
     fresh.lost = w->lost;

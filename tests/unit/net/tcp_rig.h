@@ -33,6 +33,7 @@ struct tcp_rig {
     uint32_t edge;           /* the window that we offered it ends here */
     uint32_t ts;             /* the peer's timestamp clock; 0: no timestamps */
     uint16_t wnd;            /* what it offers, unscaled */
+    bool device_full;        /* nothing leaves */
     uint16_t gso_bytes;      /* what it sends are super-segments of such segments; 0: they are not */
 };
 
@@ -44,6 +45,8 @@ static inline bool rig_output(void *ctx, const struct packet_out *p)
     uint32_t at = p->headers_bytes;
     struct ip_header ip;
 
+    if (r->device_full)
+        return false;
     assert_true(r->out_count < RIG_OUT_MAX);
     memcpy(flat, p->headers, p->headers_bytes);
     for (int i = 0; i < p->slices_count; i++)

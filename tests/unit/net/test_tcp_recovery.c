@@ -301,6 +301,20 @@ static void a_probe_that_repaired_a_loss_is_congestion(void **state)
     rig_deinit(&r);
 }
 
+static void a_probe_that_waits_for_the_device_is_not_asked_for_again(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    (void)open_flow(&r);
+    send_segments(&r, 2);
+    r.device_full = true;
+    rig_sleep(&r, 42 * MS);
+    assert_true(r.t->tlp_now);
+    assert_int_equal(r.t->work->send_timer, TCP_SEND_RTO);
+    rig_deinit(&r);
+}
+
 static void losses_that_the_clock_finds_are_not_repaired_in_one_burst(void **state)
 {
     struct tcp_rig r;
@@ -481,6 +495,7 @@ int main(void)
         cmocka_unit_test(recovery_ends_with_no_more_than_ssthresh),
         cmocka_unit_test(an_ack_that_was_on_its_way_when_the_probe_left_is_no_congestion),
         cmocka_unit_test(a_probe_that_repaired_a_loss_is_congestion),
+        cmocka_unit_test(a_probe_that_waits_for_the_device_is_not_asked_for_again),
         cmocka_unit_test(losses_that_the_clock_finds_are_not_repaired_in_one_burst),
         cmocka_unit_test(an_ack_that_shows_more_losses_releases_no_more_than_it_delivers),
         cmocka_unit_test(the_reordering_window_is_narrow_again_after_sixteen_recoveries),

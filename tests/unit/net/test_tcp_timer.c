@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_tcp_timer: what happens when nothing arrives: pending, keepalive, closed and small windows. */
+#include "tcp_check.h"
 #include "tcp_rig.h"
 
 #define SECOND 1000000000ull
@@ -219,6 +220,26 @@ static void a_flow_that_rested_goes_on_as_before(void **state)
     rig_deinit(&r);
 }
 
+static void nothing_read_at_rest_leaves_what_all_share(void **state)
+{
+    struct tcp_rig r;
+    uint32_t limit_bytes;
+
+    (void)state;
+    rig_init(&r);
+    r.net.config.rx_window_bytes = 1024 * 1024; /* so that there is a limit to grow, */
+    r.snd = 1024 * 1024;                        /* and reason to, for one who reads zeros */
+    rig_enter(&r, TCP_ESTABLISHED);
+    rig_sleep(&r, 3 * SECOND);
+    assert_false(tcp_is_awake(r.t));
+    limit_bytes = r.t->rcv_limit;
+    r.t->stream.ops->consume(&r.t->stream, 0);
+    assert_int_equal(r.t->rcv_limit, limit_bytes);
+    assert_null(tcp_check(r.t));
+    rig_silent(&r);
+    rig_deinit(&r);
+}
+
 static void without_memory_a_flow_at_rest_loses_what_comes_and_waits_with_what_goes(void **state)
 {
     struct tcp_rig r;
@@ -268,6 +289,7 @@ int main(void)
         cmocka_unit_test(timeouts_against_a_closed_window_end_nothing_while_the_peer_answers),
         cmocka_unit_test(a_silent_flow_rests_in_every_state_that_may_last),
         cmocka_unit_test(a_flow_that_rested_goes_on_as_before),
+        cmocka_unit_test(nothing_read_at_rest_leaves_what_all_share),
         cmocka_unit_test(without_memory_a_flow_at_rest_loses_what_comes_and_waits_with_what_goes),
         cmocka_unit_test(without_memory_a_reset_is_still_believed),
     };
