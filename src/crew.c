@@ -34,6 +34,7 @@ void crew_deinit(struct crew *c)
         return;
     owners_deinit(&c->owners);
     memory_free(&c->memory, c->seats, c->count * sizeof(*c->seats));
+    assert(c->memory.used_bytes == 0);
 }
 
 void crew_join(struct crew *c, unsigned worker, struct adit_loop *loop, struct memory *memory)

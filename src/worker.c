@@ -317,6 +317,7 @@ static int worker_init_loop(struct worker *w, adit_error *err)
         .now_ctx = w->options->sys_ctx,
         .log = w->log,
         .memory = &w->memory,
+        .needs_thread = w->crew->count > 1,
         .hooks = {.ctx = w, .begin = worker_begin, .turn = worker_turn, .next_ns = worker_next_ns},
     };
     int e;
@@ -463,8 +464,9 @@ static int worker_open_queue(struct worker *w, struct device **d, adit_error *er
 static int worker_open_capture(struct worker *w, struct device **d, adit_error *err)
 {
     const adit_options *o = w->options;
-    int e = w->index == 0 ? pcap_open(d, *d, o->capture, o->capture_ctx, o->capture_snap_bytes)
-                          : pcap_open_more(d, *d, o->capture, o->capture_ctx, o->capture_snap_bytes);
+    uint64_t now_ns = loop_now_ns(w->loop);
+    int e = w->index == 0 ? pcap_open(d, *d, o->capture, o->capture_ctx, o->capture_snap_bytes, now_ns)
+                          : pcap_open_more(d, *d, w->crew->first_device);
 
     return e ? error_set(err, e, 0, "pcap", "the capture cannot be started", "") : 0;
 }

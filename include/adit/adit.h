@@ -233,9 +233,9 @@ ADIT_API int adit_device_shortcut(const adit_options *o, const char *name, adit_
 ADIT_API size_t adit_input(adit *a, const adit_packet *p, size_t n);
 
 /* The host's own loop, instead of adit_start or adit_run: watch the descriptor for reading, call dispatch when it is
- * ready or the timeout has passed. All on one thread. With several workers this is the first one's loop, for adit_post():
- * run them by adit_start or adit_run. Once adit_stop() was called, dispatch returns ADIT_ECLOSED when
- * everything is closed. */
+ * ready or the timeout has passed. All on one thread. With several workers this is the first one's loop, for adit_post();
+ * dispatch returns ADIT_ENOTSUP and does nothing: they are run by adit_start or adit_run. Once adit_stop() was called,
+ * dispatch returns ADIT_ECLOSED when everything is closed. */
 ADIT_API adit_loop *adit_main_loop(adit *a);
 ADIT_API adit_socket adit_loop_pollfd(adit_loop *l);
 ADIT_API int64_t adit_loop_timeout_ns(adit_loop *l); /* -1: none */

@@ -108,9 +108,9 @@ int external_open(struct device **out, const adit_options *o, struct buf_pool *b
 size_t external_push(struct device *d, const adit_packet *p, size_t n);
 /* Wrappers. They take `inner` also when they fail (it is closed then). */
 int pcap_open(struct device **out, struct device *inner, void (*write)(void *ctx, const void *bytes, size_t len), void *ctx,
-              uint32_t snap_bytes);
-/* The same for a further queue, which writes into a file that was started already. */
-int pcap_open_more(struct device **out, struct device *inner,
-                   void (*write)(void *ctx, const void *bytes, size_t len), void *ctx, uint32_t snap_bytes);
+              uint32_t snap_bytes, uint64_t now_ns);
+/* The same for a further queue, which writes into the file of the first one, a device of pcap_open(): write is called from
+ * wherever each of them is used. */
+int pcap_open_more(struct device **out, struct device *inner, const struct device *first);
 /* spec: see docs/fault.md. The random numbers come from the spec's seed, else from `seed`. */
 int fault_open(struct device **out, struct device *inner, const char *spec, uint64_t seed, adit_error *err);

@@ -7,8 +7,9 @@
  * Direction is in epb_flags: inbound is what comes out of the device toward us, outbound what we send into it.
  *
  * Times are those that the packets carry through adit (now_ns, a monotonic or a simulated clock), moved by an offset that
- * is taken from the real-time clock at the first packet: differences are exact, the date is right at the start, and a
- * step of the real-time clock does not show.
+ * is taken from the real-time clock at the start: differences are exact, the date is right at the start, and a step of
+ * the real-time clock does not show. The queues of several workers have one offset and one file; in it a block may stand
+ * behind one of another queue that is younger, by the length of a turn.
  *
  * Super-segments are written whole, as they cross the device; a partial checksum is completed in what is written, for a
  * super-segment as if it were one packet. So a checksum that a reader calls wrong is wrong.
@@ -61,7 +62,6 @@ struct pcap {
     void *ctx;
     uint32_t snap_bytes;
     struct buf *block;
-    bool has_offset;
     uint64_t offset_ns; /* real time less now_ns */
 };
 
@@ -144,15 +144,12 @@ static void pcap_write_start(struct pcap *c)
     pcap_write_short(c, &interface);
 }
 
-static uint64_t pcap_time(struct pcap *c, uint64_t now_ns)
+static uint64_t real_ns(void)
 {
-    struct timespec t;
+    struct timespec t = {0};
 
-    if (!c->has_offset && clock_gettime(CLOCK_REALTIME, &t) == 0) {
-        c->offset_ns = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec - now_ns;
-        c->has_offset = true;
-    }
-    return now_ns + c->offset_ns;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* Writes the packet of `len_bytes` that lies at the beginning of the block's buffer. */
@@ -160,7 +157,7 @@ static void pcap_write_block(struct pcap *c, uint32_t len_bytes, uint32_t flags,
 {
     uint32_t captured = len_bytes < c->snap_bytes ? len_bytes : c->snap_bytes;
     uint32_t padded = (captured + 3) & ~3u;
-    uint64_t time_ns = pcap_time(c, now_ns);
+    uint64_t time_ns = now_ns + c->offset_ns;
     struct block_head head = {.type = BLOCK_PACKET,
                               .total_bytes =
                                   (uint32_t)(sizeof(head) + padded + sizeof(struct block_tail)),
@@ -250,8 +247,7 @@ static const struct device_ops pcap_ops = {
     .close = pcap_close,
 };
 
-int pcap_open_more(struct device **out, struct device *inner,
-                   void (*write)(void *ctx, const void *bytes, size_t len), void *ctx, uint32_t snap_bytes)
+static int pcap_new(struct device **out, struct device *inner, const struct pcap *settings)
 {
     struct buf_pool *bufs = inner->bufs;
     struct pcap *c = memory_alloc(bufs->memory, sizeof(*c));
@@ -264,8 +260,8 @@ int pcap_open_more(struct device **out, struct device *inner,
         device_close(inner);
         return ADIT_ENOMEM;
     }
-    *c = (struct pcap){.write = write, .ctx = ctx, .block = block};
-    c->snap_bytes = snap_bytes ? snap_bytes : PACKET_BYTES_MAX;
+    *c = *settings;
+    c->block = block;
     wrapper_init(&c->dev, &pcap_ops, inner);
     *out = &c->dev;
     return ADIT_OK;
@@ -273,11 +269,24 @@ int pcap_open_more(struct device **out, struct device *inner,
 
 int pcap_open(struct device **out, struct device *inner,
               void (*write)(void *ctx, const void *bytes, size_t len), void *ctx,
-              uint32_t snap_bytes)
+              uint32_t snap_bytes, uint64_t now_ns)
 {
-    int rc = pcap_open_more(out, inner, write, ctx, snap_bytes);
+    const struct pcap settings = {.write = write, .ctx = ctx,
+                                  .snap_bytes = snap_bytes ? snap_bytes : PACKET_BYTES_MAX,
+                                  .offset_ns = real_ns() - now_ns};
+    int rc = pcap_new(out, inner, &settings);
 
     if (rc == ADIT_OK)
         pcap_write_start(pcap_of(*out));
     return rc;
+}
+
+int pcap_open_more(struct device **out, struct device *inner, const struct device *first)
+{
+    const struct pcap *of = (const struct pcap *)(const void *)first;
+    const struct pcap settings = {.write = of->write, .ctx = of->ctx, .snap_bytes = of->snap_bytes,
+                                  .offset_ns = of->offset_ns};
+
+    assert(first->ops == &pcap_ops);
+    return pcap_new(out, inner, &settings);
 }

@@ -30,6 +30,8 @@ bool owners_init(struct owners *o, struct memory *memory, uint64_t flows_max)
 
 void owners_deinit(struct owners *o)
 {
+    for (size_t i = 0; o->slots && i <= o->mask; i++)
+        assert(atomic_load_explicit(&o->slots[i], memory_order_relaxed) == 0);
     if (o->slots)
         memory_free(o->memory, o->slots, owners_bytes(o));
     o->slots = NULL;

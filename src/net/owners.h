@@ -28,6 +28,7 @@ struct owners {
 
 /* For that many flows of all workers together. memory is borrowed for life. False: no memory. */
 bool owners_init(struct owners *o, struct memory *memory, uint64_t flows_max);
+/* No flow is left. */
 void owners_deinit(struct owners *o);
 /* Enters a flow of that worker's. False: the slot is another one's. Any thread. */
 bool owners_enter(struct owners *o, uint32_t hash, unsigned worker);

@@ -420,6 +420,8 @@ int64_t adit_loop_timeout_ns(adit_loop *l)
 
 int adit_loop_dispatch(adit_loop *l)
 {
+    if (l->config.needs_thread)
+        return ADIT_ENOTSUP;
     if (l->is_stopped)
         return ADIT_ECLOSED;
     atomic_store(&l->thread, (uintptr_t)uv_thread_self());

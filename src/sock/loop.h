@@ -34,6 +34,7 @@ struct loop_config {
     void *now_ctx;
     const struct log *log;
     struct memory *memory; /* borrowed for life; NULL: one of the loop's own, without a limit */
+    bool needs_thread; /* one of several of an instance: adit_loop_dispatch() refuses it */
     struct loop_hooks hooks;
 };
 

@@ -632,7 +632,7 @@ static void tcpdump_reads_a_capture(void **state)
     int fd;
 
     (void)state;
-    assert_int_equal(pcap_open(&captured, d, append, file, 0), ADIT_OK);
+    assert_int_equal(pcap_open(&captured, d, append, file, 0, 0), ADIT_OK);
     fd = establish(captured, &syn, &next);
     fill(made.octets, 3000, &rnd);
     answer(captured, &syn, TCP_ACK, 1001, next, 3000);

@@ -44,7 +44,7 @@ static struct device *pcap_new(uint32_t snap_bytes)
 {
     struct device *d;
 
-    assert_int_equal(pcap_open(&d, stub_init(&stub, &g), append, &g, snap_bytes), ADIT_OK);
+    assert_int_equal(pcap_open(&d, stub_init(&stub, &g), append, &g, snap_bytes, 0), ADIT_OK);
     return d;
 }
 
@@ -102,20 +102,21 @@ static void file_begins_with_its_section_and_interface(void **state)
 
 static void packets_of_both_directions_are_written_complete(void **state)
 {
-    struct device *d = pcap_new(0);
     struct packet in[2];
     struct packet_out p;
     struct timespec now;
+    struct device *d;
     uint64_t real_ns;
     size_t at;
 
     (void)state;
+    clock_gettime(CLOCK_REALTIME, &now);
+    real_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    d = pcap_new(0);
     make_packet(&made, 4, TCP, 0, 101, &rnd);
     stub.give[0] = rig_packet(&g, &made);
     stub.give[0].csum = PACKET_CSUM_PARTIAL;
     stub.give_count = 1;
-    clock_gettime(CLOCK_REALTIME, &now);
-    real_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     assert_int_equal(device_recv(d, in, 2, 5000), 1);
     assert_int_equal(in[0].csum, PACKET_CSUM_PARTIAL); /* untouched */
     assert_memory_equal(in[0].data, made.octets, made.len_bytes);
@@ -201,7 +202,7 @@ static void no_memory_closes_the_inner_device(void **state)
     (void)state;
     stub_init(&stub, &g);
     g.memory.budget_bytes = 1;
-    assert_int_equal(pcap_open(&d, &stub.dev, append, &g, 0), ADIT_ENOMEM);
+    assert_int_equal(pcap_open(&d, &stub.dev, append, &g, 0, 0), ADIT_ENOMEM);
     assert_int_equal(stub.closed, 1);
 }
 

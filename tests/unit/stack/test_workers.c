@@ -20,9 +20,10 @@
 #include "adit/adit.h"
 #include "base/bytes.h"
 #include "wire/checksum.h"
+#include "wire/icmp.h"
 #include "wire/ip.h"
 
-enum { QUEUES = 2, FLOWS = 12, FLOW_BYTES = 100000, WAIT_MS = 30000, PACKET_BYTES = 65536 };
+enum { QUEUES = 2, FLOWS = 12, FLOW_BYTES = 100000, WAIT_MS = 30000, PACKET_BYTES = 65536, CAPTURE_BYTES = 4 << 20 };
 
 struct client_flow {
     struct world *world;
@@ -34,11 +35,18 @@ struct world {
     int near[1 + QUEUES], far[1 + QUEUES]; /* [0]: the client's; near: what the switch has */
     adit *server, *client;
     struct random r;
-    atomic_int clients_open, mappings, listened;
+    atomic_int clients_open, mappings, listened, refused;
+    uint32_t narrow_bytes; /* 0, or: the switch has no room for what is longer. It says so at queue 2; everything else the
+                              client sends goes to queue 1 */
+    int too_big;
     struct client_flow flows[FLOWS];
 };
 
 static struct world w;
+static struct { /* apart: the instance adds to it without a lock of the test's */
+    uint8_t bytes[CAPTURE_BYTES];
+    size_t len;
+} capture;
 
 /* -------------------------------------------------------------------------------------- the server -- */
 
@@ -90,7 +98,14 @@ static void udp_event(adit_udp *u, void *user)
     }
 }
 
-static const adit_udp_ops udp_ops = {.size = sizeof(udp_ops), .event = udp_event};
+static void udp_closed(adit_udp *u, int why, void *user)
+{
+    (void)u;
+    (void)user;
+    atomic_fetch_add(&w.refused, why == ADIT_EREFUSED);
+}
+
+static const adit_udp_ops udp_ops = {.size = sizeof(udp_ops), .event = udp_event, .closed = udp_closed};
 
 static void server_udp(void *ctx, adit_udp *u)
 {
@@ -162,6 +177,14 @@ static void clients_dial(void *arg)
 
 /* -------------------------------------------------------------------------------------- the switch -- */
 
+static void append(void *ctx, const void *bytes, size_t len)
+{
+    (void)ctx;
+    assert_true(capture.len + len <= sizeof(capture.bytes));
+    memcpy(capture.bytes + capture.len, bytes, len);
+    capture.len += len;
+}
+
 static void make(adit **a, const int *fds, size_t count, const adit_handler *h)
 {
     adit_options o;
@@ -172,6 +195,10 @@ static void make(adit **a, const int *fds, size_t count, const adit_handler *h)
     o.fds = fds;
     o.fds_count = count;
     o.stack = "userspace";
+    if (count > 1) {
+        o.capture = append;
+        o.capture_snap_bytes = 64;
+    }
     if (adit_new(a, &o, h, NULL, &err))
         fail_msg("%s", err.msg);
 }
@@ -180,6 +207,7 @@ static int setup(void **state)
 {
     (void)state;
     memset(&w, 0, sizeof(w));
+    capture.len = 0;
     w.r = random_seeded("workers");
     for (int i = 0; i < 1 + QUEUES; i++) {
         int two[2];
@@ -221,14 +249,45 @@ static void put(int fd, const void *packet, size_t len)
         (void)!send(fd, packet, len, MSG_DONTWAIT);
 }
 
+/* What a router would say about a packet of 192.0.2.1 or whomever. */
+static size_t icmp_error_about(uint8_t *out, const uint8_t *packet, size_t len, enum icmp_kind kind, uint32_t mtu_bytes)
+{
+    struct icmp_message m = {.kind = kind, .mtu_bytes = mtu_bytes, .data = packet};
+    struct ip_header ip = {.version = 4, .proto = 1, .ttl = 64}, about;
+    size_t head;
+
+    assert_int_equal(ip_parse(&about, packet, len, true), DROP_NONE);
+    m.data_bytes = (uint32_t)icmp_quote_bytes(4, len);
+    memcpy(ip.src, about.dst, 16);
+    memcpy(ip.dst, about.src, 16);
+    ip.payload_bytes = ICMP_HEADER_BYTES + m.data_bytes;
+    head = ip_emit(out, &ip);
+    icmp_emit(out + head, &ip, &m);
+    memcpy(out + head + ICMP_HEADER_BYTES, packet, m.data_bytes);
+    return head + ICMP_HEADER_BYTES + m.data_bytes;
+}
+
+static int queue_for_client(void)
+{
+    return w.narrow_bytes > 0 ? 1 : 1 + (int)(random_next(&w.r) % QUEUES);
+}
+
 /* One packet of one side to the other. */
 static void pass(int from)
 {
-    static uint8_t packet[PACKET_BYTES];
+    static uint8_t packet[PACKET_BYTES], error[2048];
     ssize_t len = recv(w.near[from], packet, sizeof(packet), MSG_DONTWAIT);
 
-    if (len > 0)
-        put(from > 0 ? w.near[0] : w.near[1 + random_next(&w.r) % QUEUES], packet, (size_t)len);
+    if (len <= 0)
+        return;
+    if (from == 0) {
+        put(w.near[queue_for_client()], packet, (size_t)len);
+    } else if (w.narrow_bytes == 0 || (size_t)len <= w.narrow_bytes) {
+        put(w.near[0], packet, (size_t)len);
+    } else {
+        w.too_big++;
+        put(w.near[2], error, icmp_error_about(error, packet, (size_t)len, ICMP_TOO_BIG, w.narrow_bytes));
+    }
 }
 
 static uint64_t clock_ms(void)
@@ -383,6 +442,105 @@ static void fragments_that_come_to_different_workers_are_one_datagram(void **sta
     s = counters(w.server);
     assert_int_equal(s.udp_total, 1);
     assert_int_equal(drops(&s, "frag_timeout"), 0);
+    assert_true(s.handed_over >= 8); /* one fragment of each */
+}
+
+static void an_error_about_a_flow_of_another_worker_reaches_it(void **state)
+{
+    uint8_t packet[2048], error[2048];
+    ssize_t len = 0;
+    adit_stats s;
+
+    (void)state;
+    start();
+    put(w.near[1], packet, datagram(packet, 1, 100, 0, 100));
+    assert_int_equal(next_out(packet, &len), 1);
+    put(w.near[2], error, icmp_error_about(error, packet, (size_t)len, ICMP_UNREACH_PORT, 0));
+    for (uint64_t end_ms = clock_ms() + WAIT_MS; atomic_load(&w.refused) == 0 && clock_ms() < end_ms;)
+        usleep(1000);
+    assert_int_equal(atomic_load(&w.refused), 1);
+    s = counters(w.server);
+    assert_int_equal(s.handed_over, 1);
+    assert_int_equal(drops(&s, "icmp_error_unrelated"), 0);
+}
+
+static void a_narrow_path_that_another_worker_hears_of_is_kept_to(void **state)
+{
+    adit_stats s;
+
+    (void)state;
+    w.narrow_bytes = 1300;
+    atomic_store(&w.clients_open, FLOWS);
+    start();
+    assert_int_equal(adit_post(adit_main_loop(w.client), clients_dial, NULL), 0);
+    run_switch();
+    for (int i = 0; i < FLOWS; i++)
+        assert_int_equal(w.flows[i].received, FLOW_BYTES);
+    s = counters(w.server);
+    assert_true(w.too_big > 0);
+    assert_int_equal(s.handed_over, w.too_big);
+    /* Once for each flow: who knows already takes it for something else. */
+    assert_int_equal(s.handed_over - drops(&s, "icmp_error_unrelated"), FLOWS);
+}
+
+static uint32_t captured_word(size_t at)
+{
+    uint32_t v;
+
+    assert_true(at + sizeof(v) <= capture.len);
+    memcpy(&v, capture.bytes + at, sizeof(v));
+    return v;
+}
+
+/* The clock that a capture's times are of. */
+static uint64_t date_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void the_capture_of_all_workers_is_one_file(void **state)
+{
+    uint64_t began_ns = date_ns(), packets[3] = {0}; /* by direction: 1 in, 2 out */
+    size_t at = 0;
+    int blocks = 0;
+    adit_stats s;
+
+    (void)state;
+    atomic_store(&w.clients_open, FLOWS);
+    start();
+    assert_int_equal(adit_post(adit_main_loop(w.client), clients_dial, NULL), 0);
+    run_switch();
+    adit_stop(w.server);
+    usleep(300000); /* more than it may take to end */
+    s = counters(w.server);
+    for (; at < capture.len; blocks++) {
+        uint32_t type = captured_word(at), len = captured_word(at + 4);
+        uint64_t time_ns = (uint64_t)captured_word(at + 12) << 32 | captured_word(at + 16);
+
+        assert_int_equal(type, blocks == 0 ? 0x0a0d0d0a : blocks == 1 ? 1 : 6);
+        assert_int_equal(captured_word(at + len - 4), len);
+        at += len;
+        if (type != 6)
+            continue;
+        assert_in_range(time_ns, began_ns - 1000000000u, date_ns() + 1000000000u);
+        assert_in_range(captured_word(at - 12), 1, 2);
+        packets[captured_word(at - 12)]++;
+    }
+    assert_int_equal(at, capture.len);
+    assert_int_equal(packets[1], s.rx_packets); /* once, where they came */
+    assert_int_equal(packets[2], s.tx_packets);
+}
+
+static void loops_of_several_workers_are_nobody_elses(void **state)
+{
+    (void)state;
+    assert_int_equal(adit_loop_dispatch(adit_main_loop(w.client)), 0);
+    assert_int_equal(adit_loop_dispatch(adit_main_loop(w.server)), ADIT_ENOTSUP);
+    assert_int_equal(adit_start(w.server, NULL), 0);
+    assert_int_equal(adit_loop_dispatch(adit_main_loop(w.server)), ADIT_ENOTSUP);
 }
 
 static void as_many_workers_as_queues_or_none_is_said(void **state)
@@ -405,7 +563,11 @@ static void as_many_workers_as_queues_or_none_is_said(void **state)
     o.workers = QUEUES;
     o.stack = "system";
     assert_int_equal(adit_new(&a, &o, &server, NULL, &err), ADIT_ENOTSUP);
-    assert_non_null(strstr(err.msg, "workers"));
+    assert_non_null(strstr(err.msg, "the stack \"system\" runs one worker: the kernel accepts at one place"));
+    o.stack = "mixed";
+    assert_int_equal(adit_new(&a, &o, &server, NULL, &err), ADIT_ENOTSUP);
+    assert_non_null(strstr(err.msg, "the stack \"mixed\" runs one worker"));
+    assert_non_null(strstr(err.hint, "userspace"));
 }
 
 static void an_instance_that_never_ran_is_freed(void **state)
@@ -421,6 +583,10 @@ int main(void)
         TEST(a_listener_has_its_flows_whichever_worker_gets_them),
         TEST(a_clients_datagrams_are_one_mapping_whichever_worker_gets_them),
         TEST(fragments_that_come_to_different_workers_are_one_datagram),
+        TEST(an_error_about_a_flow_of_another_worker_reaches_it),
+        TEST(a_narrow_path_that_another_worker_hears_of_is_kept_to),
+        TEST(the_capture_of_all_workers_is_one_file),
+        TEST(loops_of_several_workers_are_nobody_elses),
         TEST(as_many_workers_as_queues_or_none_is_said),
         TEST(an_instance_that_never_ran_is_freed),
     };
