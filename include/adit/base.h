@@ -133,7 +133,7 @@ typedef struct adit_packet {
 
 typedef struct adit_allocator {
     size_t size; /* sizeof(adit_allocator) */
-    void *(*alloc)(void *ctx, size_t len, size_t align);
+    void *(*alloc)(void *ctx, size_t len, size_t align); /* align: a power of two, at most len and 16 KiB */
     void (*free)(void *ctx, void *p, size_t len);
     void *ctx;
 } adit_allocator;

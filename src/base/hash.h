@@ -25,7 +25,7 @@ struct sip_key {
 uint64_t siphash13(const struct sip_key *key, const void *data, size_t len_bytes);
 uint64_t siphash24(const struct sip_key *key, const void *data, size_t len_bytes);
 
-struct hash_slot {
+struct __attribute__((packed, aligned(4))) hash_slot { /* without a hole: 12 octets where pointers have 8 */
     uint32_t hash;
     void *item; /* NULL: free */
 };

@@ -20,23 +20,28 @@ void memory_init(struct memory *m, uint64_t budget_bytes, const struct adit_allo
     *m = (struct memory){.allocator = allocator, .budget_bytes = budget_bytes};
 }
 
-static void *memory_alloc_system(size_t len_bytes)
+static void *memory_alloc_system(size_t len_bytes, size_t align_bytes)
 {
     void *p;
 
     if (len_bytes >= MEMORY_PAGES_BYTES)
-        return pages_alloc(len_bytes);
-    return posix_memalign(&p, MEMORY_ALIGN, len_bytes) == 0 ? p : NULL;
+        return align_bytes > MEMORY_ALIGN ? pages_alloc_aligned(len_bytes, align_bytes) : pages_alloc(len_bytes);
+    return posix_memalign(&p, align_bytes, len_bytes) == 0 ? p : NULL;
 }
 
 void *memory_alloc(struct memory *m, size_t len_bytes)
+{
+    return memory_alloc_aligned(m, len_bytes, MEMORY_ALIGN);
+}
+
+void *memory_alloc_aligned(struct memory *m, size_t len_bytes, size_t align_bytes)
 {
     const struct adit_allocator *a = m->allocator;
     void *p = NULL;
 
     /* used_bytes never exceeds the budget, so the difference does not wrap. */
     if (len_bytes <= m->budget_bytes - m->used_bytes)
-        p = a ? a->alloc(a->ctx, len_bytes, MEMORY_ALIGN) : memory_alloc_system(len_bytes);
+        p = a ? a->alloc(a->ctx, len_bytes, align_bytes) : memory_alloc_system(len_bytes, align_bytes);
     if (!p) {
         m->starved++;
         return NULL;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* pool: blocks of equal objects.
  *
- *     +--------------+--------+---+--------+---+- - - - - - - - - - - +
- *     | struct block | object | b | object | b |  not yet carved      |
- *     +--------------+--------+---+--------+---+- - - - - - - - - - - +
+ *     +--------------+--------+--------+- - - - - - - - - - - +
+ *     | struct block | object | object |  not yet carved      |
+ *     +--------------+--------+--------+- - - - - - - - - - - +
+ *     a multiple of the block's length
  *
- * b points back to the block, so that returning an object needs no search. Blocks are carved as they are
- * needed, which leaves the memory of a fresh block untouched. Invariants: a block is on `partial` exactly
+ * An object's address says where its block begins, so returning one needs no search, and nothing is stored beside it. Blocks
+ * are carved as they are needed, which leaves the memory of a fresh block untouched. Invariants: a block is on `partial` exactly
  * when it has an object to give; the empty ones stand at the end of `partial`, and there is at most one. */
 #include "base/pool.h"
 #include <assert.h>
@@ -29,47 +30,35 @@ struct block {
 
 static size_t pool_stride(const struct pool *p)
 {
-    size_t bytes = p->object_bytes + sizeof(struct block *);
-
-    return (bytes + POOL_ALIGN - 1) / POOL_ALIGN * POOL_ALIGN;
+    return ((size_t)p->object_bytes + POOL_ALIGN - 1) / POOL_ALIGN * POOL_ALIGN;
 }
 
-static size_t pool_block_bytes(const struct pool *p)
+static struct block *pool_block_of(const struct pool *p, void *object)
 {
-    size_t bytes = sizeof(struct block) + p->objects_per_block * pool_stride(p);
-
-    return bytes < POOL_BLOCK_BYTES ? POOL_BLOCK_BYTES : bytes; /* whole pages */
-}
-
-/* Where the back pointer of an object stands: at the end of its slot. */
-static struct block **pool_owner(const struct pool *p, void *object)
-{
-    return (struct block **)(void *)((uint8_t *)object + pool_stride(p) - sizeof(struct block *));
+    return (struct block *)(void *)((uint8_t *)object - ((uintptr_t)object & (p->block_bytes - 1)));
 }
 
 void pool_init(struct pool *p, struct memory *memory, size_t object_bytes, uint32_t used_max)
 {
-    size_t fit;
-
-    assert(object_bytes >= sizeof(struct object) && object_bytes <= UINT32_MAX / 2);
+    assert(object_bytes >= sizeof(struct object) && object_bytes <= UINT32_MAX / 4);
     *p = (struct pool){
         .memory = memory,
         .object_bytes = (uint32_t)object_bytes,
         .used_max = used_max,
+        .block_bytes = POOL_BLOCK_BYTES,
     };
-    fit = (POOL_BLOCK_BYTES - sizeof(struct block)) / pool_stride(p);
-    p->objects_per_block = fit ? (uint32_t)fit : 1;
+    while (p->block_bytes < sizeof(struct block) + pool_stride(p))
+        p->block_bytes *= 2;
+    p->objects_per_block = (uint32_t)((p->block_bytes - sizeof(struct block)) / pool_stride(p));
     list_init(&p->partial);
     list_init(&p->full);
 }
 
 static void pool_free_block(struct pool *p, struct block *b)
 {
-    size_t bytes = pool_block_bytes(p);
-
     list_remove(&b->node);
-    unpoison(b, bytes);
-    memory_free(p->memory, b, bytes);
+    unpoison(b, p->block_bytes);
+    memory_free(p->memory, b, p->block_bytes);
 }
 
 void pool_deinit(struct pool *p)
@@ -83,14 +72,14 @@ void pool_deinit(struct pool *p)
 
 static struct block *pool_add_block(struct pool *p)
 {
-    struct block *b = memory_alloc(p->memory, pool_block_bytes(p));
+    struct block *b = memory_alloc_aligned(p->memory, p->block_bytes, p->block_bytes);
 
     if (!b)
         return NULL;
     b->free = NULL;
     b->used = b->carved = 0;
     list_push_front(&p->partial, &b->node);
-    poison(b->slots, pool_block_bytes(p) - sizeof(*b));
+    poison(b->slots, p->block_bytes - sizeof(*b));
     return b;
 }
 
@@ -103,9 +92,7 @@ static void *pool_take(struct pool *p, struct block *b)
         b->free = o->next;
     } else {
         o = (struct object *)(void *)(b->slots + b->carved++ * pool_stride(p));
-        unpoison(o, pool_stride(p));
-        *pool_owner(p, o) = b;
-        poison((uint8_t *)o + p->object_bytes, pool_stride(p) - p->object_bytes);
+        unpoison(o, p->object_bytes);
     }
     b->used++;
     return o;
@@ -154,12 +141,8 @@ static void pool_retire(struct pool *p, struct block *b)
 void pool_put(struct pool *p, void *object)
 {
     struct object *o = object;
-    struct block **owner = pool_owner(p, object);
-    struct block *b;
+    struct block *b = pool_block_of(p, object);
 
-    unpoison(owner, sizeof(struct block *));
-    b = *owner;
-    poison(owner, sizeof(struct block *));
     assert(b->used > 0);
     if (b->used-- == p->objects_per_block) {
         list_remove(&b->node);

@@ -13,13 +13,14 @@
 
 struct memory;
 
-/* The size, at least so large, of which objects follow one another in whole cache lines: the pool adds a pointer to each. */
-#define POOL_LINED(bytes) (((bytes) + sizeof(void *) + 63) / 64 * 64 - sizeof(void *))
+/* The size, at least so large, of which objects follow one another in whole cache lines. */
+#define POOL_LINED(bytes) (((bytes) + 63) / 64 * 64)
 
 struct pool {
     struct memory *memory;
     struct list partial, full;  /* blocks with, and without, a free object */
     uint32_t object_bytes, objects_per_block;
+    uint32_t block_bytes;       /* a power of two, and blocks begin at multiples of it */
     uint32_t used, used_max;    /* objects handed out now; the limit */
     uint64_t starved;           /* times that the limit or the memory said no */
 };

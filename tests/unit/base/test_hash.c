@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <assert.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -56,6 +57,8 @@ static void siphash13_gives_what_python_gives_with_a_zero_key(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         assert_int_equal(siphash13(&key, data, rows[i].len_bytes), rows[i].hash);
 }
+
+static_assert(sizeof(struct hash_slot) == 4 + sizeof(void *), "a slot has no hole");
 
 static void hash_depends_on_the_key_and_not_on_the_alignment(void **state)
 {

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <cmocka.h>
 #include "adit/base.h"
 #include "base/memory.h"
@@ -52,6 +53,7 @@ static void pressure_rises_with_what_is_used(void **state)
 
 struct host {
     size_t out_bytes;
+    size_t align_bytes;
     bool fails;
 };
 
@@ -59,7 +61,7 @@ static void *host_alloc(void *ctx, size_t len, size_t align)
 {
     struct host *h = ctx;
 
-    assert_int_equal(align, 64);
+    h->align_bytes = align;
     if (h->fails)
         return NULL;
     h->out_bytes += len;
@@ -86,6 +88,7 @@ static void allocator_of_the_host_is_used_and_may_fail(void **state)
     memory_init(&m, 1000, &allocator);
     p = memory_alloc(&m, 100);
     assert_int_equal(h.out_bytes, 100);
+    assert_int_equal(h.align_bytes, 64);
     h.fails = true;
     assert_null(memory_alloc(&m, 100));
     assert_int_equal(m.used_bytes, 100);
@@ -94,12 +97,43 @@ static void allocator_of_the_host_is_used_and_may_fail(void **state)
     assert_int_equal(h.out_bytes, 0);
 }
 
+static void memory_is_aligned_as_asked_whoever_gives_it(void **state)
+{
+    enum { BLOCKS = 40, BLOCK_BYTES = 64 * 1024 };
+    struct host h = {0};
+    const adit_allocator allocator = {
+        .size = sizeof(allocator), .alloc = host_alloc, .free = host_free, .ctx = &h};
+    const adit_allocator *allocators[] = {NULL, &allocator};
+    struct memory m;
+    void *blocks[BLOCKS], *between[BLOCKS];
+
+    (void)state;
+    for (size_t a = 0; a < 2; a++) {
+        memory_init(&m, 64 << 20, allocators[a]);
+        for (size_t i = 0; i < BLOCKS; i++) {
+            blocks[i] = memory_alloc_aligned(&m, BLOCK_BYTES, BLOCK_BYTES);
+            between[i] = memory_alloc(&m, MEMORY_PAGES_BYTES + i * 1000);
+            assert_int_equal((uintptr_t)blocks[i] % BLOCK_BYTES, 0);
+            memset(blocks[i], (int)i, BLOCK_BYTES);
+            memset(between[i], 0xff, MEMORY_PAGES_BYTES + i * 1000);
+        }
+        for (size_t i = 0; i < BLOCKS; i++) {
+            for (size_t at = 0; at < BLOCK_BYTES; at++)
+                assert_int_equal(((uint8_t *)blocks[i])[at], i);
+            memory_free(&m, blocks[i], BLOCK_BYTES);
+            memory_free(&m, between[i], MEMORY_PAGES_BYTES + i * 1000);
+        }
+        assert_int_equal(m.used_bytes, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_counts_what_is_used_and_refuses_beyond_the_budget),
         cmocka_unit_test(pressure_rises_with_what_is_used),
         cmocka_unit_test(allocator_of_the_host_is_used_and_may_fail),
+        cmocka_unit_test(memory_is_aligned_as_asked_whoever_gives_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

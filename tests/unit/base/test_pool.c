@@ -102,6 +102,22 @@ static void all_blocks_but_one_go_back_when_they_are_empty(void **state)
     pool_deinit(&p);
 }
 
+static void nothing_is_stored_beside_an_object(void **state)
+{
+    enum { OBJECTS = 2000, OBJECT_BYTES = 72 };
+    static void *objects[OBJECTS];
+    struct pool p;
+
+    (void)state;
+    pool_init(&p, &memory, OBJECT_BYTES, OBJECTS);
+    for (int i = 0; i < OBJECTS; i++)
+        objects[i] = pool_get(&p);
+    assert_true(memory.used_bytes < OBJECTS * (OBJECT_BYTES + 1) + 16 * 1024);
+    for (int i = 0; i < OBJECTS; i++)
+        pool_put(&p, objects[i]);
+    pool_deinit(&p);
+}
+
 static void objects_do_not_overlap_in_any_order_of_use(void **state)
 {
     enum { OBJECTS = 500 };
@@ -146,6 +162,7 @@ int main(void)
         cmocka_unit_test_setup(memory_at_its_budget_starves_the_pool, setup),
         cmocka_unit_test_setup(object_larger_than_a_block_has_a_block_of_its_own, setup),
         cmocka_unit_test_setup(all_blocks_but_one_go_back_when_they_are_empty, setup),
+        cmocka_unit_test_setup(nothing_is_stored_beside_an_object, setup),
         cmocka_unit_test_setup(objects_do_not_overlap_in_any_order_of_use, setup),
     };
 
