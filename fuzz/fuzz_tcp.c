@@ -391,16 +391,16 @@ static void world_end(struct world *w)
         struct tcp *t = w->hands[i].t;
 
         if (t) {
-            t->stream.ops->abort(&t->stream);
-            t->stream.ops->free(&t->stream);
+            t->flow.stream.ops->abort(&t->flow.stream);
+            t->flow.stream.ops->free(&t->flow.stream);
         }
     }
     for (int i = 0; i < SLOTS; i++) {
         struct tcp *t = flow_of_slot(w, i);
 
         if (t && t->state != TCP_TIME_WAIT) { /* accepted by prepare(), and nobody's yet */
-            t->stream.ops->abort(&t->stream);
-            t->stream.ops->free(&t->stream);
+            t->flow.stream.ops->abort(&t->flow.stream);
+            t->flow.stream.ops->free(&t->flow.stream);
         }
     }
     tcp_engine_deinit(&w->engine);

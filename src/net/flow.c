@@ -92,7 +92,6 @@ bool flow_insert(struct flow_table *t, struct flow *f, const struct flow_key *ke
         return false;
     }
     f->key = *key;
-    f->hash = hash;
     f->id = t->next_id;
     t->next_id += t->id_step;
     f->client = c;
@@ -104,9 +103,11 @@ bool flow_insert(struct flow_table *t, struct flow *f, const struct flow_key *ke
 
 void flow_remove(struct net *net, struct flow *f)
 {
-    hash_remove(&net->flows.flows, f->hash, f);
+    uint32_t hash = flow_hash(&net->flows, &f->key);
+
+    hash_remove(&net->flows.flows, hash, f);
     if (flow_has_owner(&net->flows, &f->key))
-        owners_leave(net->flows.owners, f->hash);
+        owners_leave(net->flows.owners, hash);
     wheel_stop(&net->wheel, &f->timer);
     list_remove(&f->ready_node);
     list_remove(&f->output_node);

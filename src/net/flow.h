@@ -16,6 +16,7 @@
 #include "base/pool.h"
 #include "base/wheel.h"
 #include "net/owners.h"
+#include "net/stream.h"
 #include "wire/ip.h"
 
 struct net;
@@ -52,7 +53,7 @@ struct flow {
     struct wheel_timer timer;
     struct client *client;
     void *owner;             /* what stands above: an adit_conn, an adit_udp; NULL: nobody (yet, or any more) */
-    uint32_t hash;
+    struct stream stream;    /* TCP: how those above use it */
     uint32_t mark;           /* from prepare() */
     uint8_t dscp;
     bool is_kernel;          /* TCP that the host's kernel terminates: a struct nat_flow */

@@ -49,8 +49,9 @@ static const struct stream_ops stream_userspace;
 
 /* ------------------------------------------------------------------------------------- the engine -- */
 
-static void tcp_work_init(struct tcp_work *w)
+static void tcp_work_init(struct tcp_work *w, struct tcp_engine *e)
 {
+    w->engine = e;
     list_init(&w->runs);
     list_init(&w->by_time);
     list_init(&w->lost);
@@ -76,7 +77,7 @@ int tcp_engine_init(struct tcp_engine *e, struct net *net)
     e->at_rest = pool_get(&e->work_pool);
     if (!e->at_rest)
         return ADIT_ENOMEM;
-    tcp_work_init(e->at_rest);
+    tcp_work_init(e->at_rest, e);
     net_set_tcp(net, &net_ops, e);
     return 0;
 }
@@ -106,7 +107,7 @@ struct tcp *tcp_of_flow(struct flow *f)
 
 struct stream *tcp_stream(struct tcp *t)
 {
-    return &t->stream;
+    return &t->flow.stream;
 }
 
 struct flow *tcp_flow(struct tcp *t)
@@ -123,12 +124,12 @@ const char *tcp_state_name(enum tcp_state s)
 
 void tcp_notify(struct tcp *t)
 {
-    net_set_ready(t->engine->net, &t->flow);
+    net_set_ready(t->work->engine->net, &t->flow);
 }
 
 void tcp_wants_output(struct tcp *t)
 {
-    net_set_output(t->engine->net, &t->flow);
+    net_set_output(t->work->engine->net, &t->flow);
 }
 
 static bool state_is_half_open(enum tcp_state s)
@@ -142,17 +143,17 @@ static void tcp_count_half_open(struct tcp *t, bool half_open)
         return;
     t->counted_half_open = half_open;
     t->flow.client->half_open += half_open ? 1u : -1u;
-    t->engine->net->stats.tcp_half_open += half_open ? 1 : -1ull;
+    t->work->engine->net->stats.tcp_half_open += half_open ? 1 : -1ull;
 }
 
 bool tcp_wake_(struct tcp *t)
 {
-    struct tcp_engine *e = t->engine;
+    struct tcp_engine *e = t->work->engine;
     struct tcp_work *w = pool_get(&e->work_pool);
 
     if (!w)
         return false;
-    tcp_work_init(w);
+    tcp_work_init(w, e);
     w->tcp = t;
     w->high_sacked = t->snd_una;
     w->rcv_grown_at = t->rcv_nxt;
@@ -185,20 +186,21 @@ bool tcp_may_rest(const struct tcp *t)
 
 void tcp_rest(struct tcp *t)
 {
+    struct tcp_engine *e = t->work->engine;
     uint64_t life_ns = t->work->deadline_ns[TCP_TIMER_LIFE];
 
     t->rest_cwnd_bytes = t->work->cc.cwnd_bytes;
     t->rest_ssthresh_bytes = t->work->cc.ssthresh_bytes;
     t->dsack_seen = t->tlp_out = t->tlp_now = false;
-    pool_put(&t->engine->work_pool, t->work);
-    t->work = t->engine->at_rest;
+    pool_put(&e->work_pool, t->work);
+    t->work = e->at_rest;
     tcp_set_timer(t, TCP_TIMER_LIFE, life_ns);
 }
 
 /* What was received and not read stays. */
 static void tcp_release_queues(struct tcp *t)
 {
-    struct tcp_engine *e = t->engine;
+    struct tcp_engine *e = t->work->engine;
     struct list *node;
 
     if (!tcp_is_awake(t))
@@ -222,7 +224,7 @@ static void tcp_stop_timers(struct tcp *t)
 
 void tcp_enter(struct tcp *t, enum tcp_state s)
 {
-    struct net *net = t->engine->net;
+    struct net *net = t->work->engine->net;
     uint8_t was = t->state;
 
     assert(s == TCP_CLOSED || (state_moves[t->state] & TO(s)));
@@ -230,11 +232,11 @@ void tcp_enter(struct tcp *t, enum tcp_state s)
     net->stats.tcp_time_wait +=
         (uint64_t)(s == TCP_TIME_WAIT) - (uint64_t)(was == TCP_TIME_WAIT);
     t->state = (uint8_t)s;
-    t->engine->states_visited |= TO(s);
+    t->work->engine->states_visited |= TO(s);
     if (s == TCP_TIME_WAIT) {
         tcp_release_queues(t);
         list_init(&t->wait_node);
-        list_push_back(&t->engine->time_wait, &t->wait_node);
+        list_push_back(&t->work->engine->time_wait, &t->wait_node);
         tcp_stop_timers(t);
     }
     if (s == TCP_CLOSED) {
@@ -243,7 +245,7 @@ void tcp_enter(struct tcp *t, enum tcp_state s)
         tcp_release_queues(t);
         t->flow.client->tcp--;
         flow_remove(net, &t->flow);
-        t->engine->flows--;
+        t->work->engine->flows--;
         net->stats.tcp_open--;
     } else {
         tcp_arm_life_timer(t);
@@ -262,11 +264,13 @@ void tcp_end(struct tcp *t, int why)
 /* All that is left of it goes, unread octets too. */
 static void tcp_forget_work(struct tcp *t)
 {
+    struct tcp_engine *e = t->work->engine;
+
     if (!tcp_is_awake(t))
         return;
-    span_clear(&t->work->rx, &t->engine->span_pool);
-    pool_put(&t->engine->work_pool, t->work);
-    t->work = t->engine->at_rest;
+    span_clear(&t->work->rx, &e->span_pool);
+    pool_put(&e->work_pool, t->work);
+    t->work = e->at_rest;
 }
 
 void tcp_free(struct tcp *t)
@@ -274,7 +278,7 @@ void tcp_free(struct tcp *t)
     assert(t->state == TCP_CLOSED);
     list_remove(&t->flow.ready_node);
     tcp_forget_work(t);
-    pool_put(&t->engine->tcp_pool, t);
+    pool_put(&t->work->engine->tcp_pool, t);
 }
 
 /* The oldest flow in TIME-WAIT makes room for a new one. */
@@ -301,8 +305,8 @@ static uint32_t tcp_initial_sequence(const struct tcp *t)
 {
     const struct flow_key *k = &t->flow.key;
 
-    return (uint32_t)siphash24(&t->engine->net->secret, k, sizeof(*k)) +
-           (uint32_t)(t->engine->now_ns / 4000);
+    return (uint32_t)siphash24(&t->work->engine->net->secret, k, sizeof(*k)) +
+           (uint32_t)(t->work->engine->now_ns / 4000);
 }
 
 /* RFC 7323 section 5.4: an offset per pair of hosts, so that they see one clock and nobody sees ours. */
@@ -312,7 +316,7 @@ static uint32_t tcp_timestamp_offset(const struct tcp *t)
 
     memcpy(pair, t->flow.key.client, 16);
     memcpy(pair + 16, t->flow.key.remote, 16);
-    return (uint32_t)siphash24(&t->engine->net->secret, pair, sizeof(pair));
+    return (uint32_t)siphash24(&t->work->engine->net->secret, pair, sizeof(pair));
 }
 
 static uint8_t tcp_window_scale(uint32_t window_bytes)
@@ -348,7 +352,6 @@ struct tcp *tcp_new(struct tcp_engine *e, const struct flow_key *key, enum drop 
         pool_put(&e->tcp_pool, t);
         return NULL;
     }
-    t->engine = e;
     t->work = e->at_rest;
     if (!tcp_wake(t)) {
         flow_remove(net, &t->flow);
@@ -356,7 +359,7 @@ struct tcp *tcp_new(struct tcp_engine *e, const struct flow_key *key, enum drop 
         return NULL;
     }
     t->flow.client->tcp++;
-    t->stream.ops = &stream_userspace;
+    t->flow.stream.ops = &stream_userspace;
     t->opened_ns = t->heard_ns = e->now_ns;
     t->quick_acks = TCP_QUICK_ACKS;
     t->rto_us = TCP_RTO_INITIAL_US;
@@ -412,7 +415,7 @@ void tcp_take_syn_options(struct tcp *t, const struct tcp_segment *s)
     t->snd_wl1 = s->seq;
     t->snd_wl2 = s->flags & TCP_ACK ? s->ack : t->iss;
     tcp_set_mss(t);
-    cc_init(&t->work->cc, t->engine->cc, t->snd_mss_bytes);
+    cc_init(&t->work->cc, t->work->engine->cc, t->snd_mss_bytes);
 }
 
 struct tcp *tcp_dial(struct tcp_engine *e, const adit_addr *from, const adit_addr *to,
@@ -444,23 +447,23 @@ struct tcp *tcp_dial(struct tcp_engine *e, const adit_addr *from, const adit_add
 
 static struct tcp *tcp_of(const struct stream *s)
 {
-    return LIST_ENTRY(s, struct tcp, stream);
+    return LIST_ENTRY(s, struct tcp, flow.stream);
 }
 
 /* How much may wait unsent. What is in flight is bounded by the windows; more than can leave in the next turns only fills
  * memory, and leaves the cache before it leaves. */
 static uint32_t tcp_tx_limit(const struct tcp *t)
 {
-    uint32_t max = t->engine->net->config.tx_buffer_bytes, ahead = TCP_TX_AHEAD;
+    uint32_t max = t->work->engine->net->config.tx_buffer_bytes, ahead = TCP_TX_AHEAD;
 
-    if (memory_pressure(t->engine->net->memory) >= MEMORY_HIGH)
+    if (memory_pressure(t->work->engine->net->memory) >= MEMORY_HIGH)
         ahead = TCP_PRESSED_WINDOW;
     return ahead < max ? ahead : max;
 }
 
 static uint32_t tcp_tx_room(const struct tcp *t)
 {
-    uint32_t max = t->engine->net->config.tx_buffer_bytes, limit = tcp_tx_limit(t), unsent, room;
+    uint32_t max = t->work->engine->net->config.tx_buffer_bytes, limit = tcp_tx_limit(t), unsent, room;
 
     if (t->fin_wanted || (t->state != TCP_ESTABLISHED && t->state != TCP_CLOSE_WAIT))
         return 0;
@@ -524,7 +527,7 @@ static void tcp_forget_received(struct tcp *t)
 {
     t->closed_by_handler = true;
     if (tcp_is_awake(t))
-        span_clear(&t->work->rx, &t->engine->span_pool);
+        span_clear(&t->work->rx, &t->work->engine->span_pool);
     tcp_notify(t);
 }
 
@@ -549,7 +552,7 @@ static void tcp_stream_reject(struct stream *s, int verdict)
         tcp_stream_abort(s);
         return;
     }
-    t->engine->net->stats.tcp_rejected++;
+    t->work->engine->net->stats.tcp_rejected++;
     if (verdict == ADIT_RESET)
         tcp_send_reset(t);
     else if (verdict != ADIT_DROP)
@@ -596,7 +599,7 @@ static int tcp_stream_reserve(struct stream *s, adit_iov *iov, int iov_max)
         tcp_starve(t);
         return ADIT_EAGAIN;
     }
-    n = span_reserve(&t->work->tx, t->engine->net->bufs, &t->work->reserved, room, t->bulk, iov, iov_max);
+    n = span_reserve(&t->work->tx, t->work->engine->net->bufs, &t->work->reserved, room, t->bulk, iov, iov_max);
     if (n == 0) {
         tcp_starve(t);
         return ADIT_EAGAIN;
@@ -612,7 +615,7 @@ static void tcp_stream_commit(struct stream *s, size_t len_bytes)
     if (t->state == TCP_CLOSED)
         return;
     t->bulk = len_bytes > 16 * 1024;
-    if (!span_commit(&t->work->tx, &t->engine->span_pool, &t->work->reserved, (uint32_t)len_bytes, &taken)) {
+    if (!span_commit(&t->work->tx, &t->work->engine->span_pool, &t->work->reserved, (uint32_t)len_bytes, &taken)) {
         /* Octets that the handler believes sent are lost: an honest end beats a hole in the stream. */
         tcp_send_reset(t);
         tcp_end(t, ADIT_ENOMEM);
@@ -649,7 +652,7 @@ static void tcp_stream_close(struct stream *s)
     }
     t->closed_by_handler = true;
     if (tcp_wake(t)) /* else output will try */
-        t->work->progress_ns = t->engine->now_ns;
+        t->work->progress_ns = t->work->engine->now_ns;
     if (t->work->rx.bytes > 0) {
         /* RFC 9293 3.6.1, 1122 4.2.2.13: what was acknowledged and never read is lost; say so. */
         tcp_stream_abort(s);
@@ -666,7 +669,7 @@ static void tcp_stream_settle(struct stream *s)
 
     if (!tcp_is_awake(t))
         return;
-    span_settle(&t->work->rx, &t->engine->span_pool, t->engine->net->bufs);
+    span_settle(&t->work->rx, &t->work->engine->span_pool, t->work->engine->net->bufs);
     span_release_reserved(&t->work->reserved);
 }
 
@@ -702,7 +705,7 @@ static void tcp_stream_free(struct stream *s)
     if (t->state == TCP_TIME_WAIT) {
         list_remove(&t->flow.ready_node);
         if (tcp_is_awake(t))
-            span_clear(&t->work->rx, &t->engine->span_pool);
+            span_clear(&t->work->rx, &t->work->engine->span_pool);
         return; /* the engine's now */
     }
     tcp_free(t);

@@ -49,7 +49,7 @@ void tcp_run_free(struct tcp *t, struct tcp_run *r)
     run_uncount(t, r);
     list_remove(&r->node);
     list_remove(&r->time_node);
-    pool_put(&t->engine->run_pool, r);
+    pool_put(&t->work->engine->run_pool, r);
     t->work->runs_count--;
 }
 
@@ -59,7 +59,7 @@ struct tcp_run *tcp_run_split(struct tcp *t, struct tcp_run *r, uint32_t seq)
 
     if (t->work->runs_count >= TCP_RUNS_MAX)
         return NULL;
-    rest = pool_get(&t->engine->run_pool);
+    rest = pool_get(&t->work->engine->run_pool);
     if (!rest)
         return NULL;
     *rest = *r;
@@ -244,7 +244,7 @@ static void tcp_take_ack(struct tcp *t, const struct tcp_segment *s, struct tcp_
         if (r->state != TCP_RUN_SACKED) {
             run_delivered(t, r, e);
             if (!r->retransmitted)
-                sample_ns = t->engine->now_ns - r->sent_ns;
+                sample_ns = t->work->engine->now_ns - r->sent_ns;
         }
         tcp_run_free(t, r);
     }
@@ -252,14 +252,14 @@ static void tcp_take_ack(struct tcp *t, const struct tcp_segment *s, struct tcp_
         sample_ns = tcp_timestamp_sample_ns(t, s);
     if (sample_ns > 0)
         tcp_rtt_sample(t, sample_ns);
-    t->work->progress_ns = t->engine->now_ns;
+    t->work->progress_ns = t->work->engine->now_ns;
     t->work->retries = 0;
     e->acked_bytes = ack - t->snd_una;
     data_bytes = ack - base < t->work->tx.bytes ? ack - base : t->work->tx.bytes;
     t->tx_bytes += data_bytes;
     if (ack == t->snd_nxt) /* nothing in flight: what comes next is the new front */
         t->work->tx_next = (struct span_place){0};
-    span_consume(&t->work->tx, &t->engine->span_pool, data_bytes);
+    span_consume(&t->work->tx, &t->work->engine->span_pool, data_bytes);
     t->snd_una = ack;
     t->work->high_sacked = seq_max(t->work->high_sacked, ack);
 }

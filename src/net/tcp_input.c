@@ -33,7 +33,7 @@ static void tcp_heard(struct tcp *t)
 {
     if (tcp_is_awake(t))
         t->work->persist_probes = 0;
-    t->heard_ns = t->engine->now_ns;
+    t->heard_ns = t->work->engine->now_ns;
     if (t->probes > 0) {
         t->probes = 0;
         tcp_arm_life_timer(t);
@@ -64,14 +64,14 @@ static void tcp_established(struct tcp *t, const struct tcp_segment *s)
     t->snd_wl2 = s->ack;
     t->work->backoff_log2 = 0;
     if (t->work->timed_ns)
-        tcp_rtt_sample(t, t->engine->now_ns - t->work->timed_ns);
+        tcp_rtt_sample(t, t->work->engine->now_ns - t->work->timed_ns);
     else
         t->rto_us = TCP_RTO_AFTER_LOST_SYN_US;
     if (t->retransmits > 1)
         t->work->cc.cwnd_bytes = t->snd_mss_bytes; /* RFC 6928 section 2: one may have been late, two were lost */
     t->work->send_timer = TCP_SEND_IDLE;
     tcp_set_timer(t, TCP_TIMER_SEND, WHEEL_NEVER);
-    tcp_set_timer(t, TCP_TIMER_REST, t->engine->now_ns + TCP_REST_NS);
+    tcp_set_timer(t, TCP_TIMER_REST, t->work->engine->now_ns + TCP_REST_NS);
     tcp_enter(t, TCP_ESTABLISHED);
     tcp_notify(t);
     if (t->fin_wanted)
@@ -85,7 +85,7 @@ static void tcp_refuse(struct tcp *t, const struct tcp_segment *s)
 
     memcpy(ip.src, t->flow.key.client, 16);
     memcpy(ip.dst, t->flow.key.remote, 16);
-    tcp_send_reset_for(t->engine, &ip, s);
+    tcp_send_reset_for(t->work->engine, &ip, s);
 }
 
 /* A valid RST. */
@@ -171,14 +171,14 @@ static enum drop tcp_check_sequence(struct tcp *t, const struct tcp_segment *s)
             t->work->dsack = (struct tcp_range){.from = s->seq, .to = s->seq + s->len_bytes};
             t->work->dsack_count = 1;
         }
-        t->heard_ns = t->engine->now_ns;
+        t->heard_ns = t->work->engine->now_ns;
         tcp_loss_seen(t);
         tcp_answer_now(t);
         return DROP_TCP_DUPLICATE;
     }
     /* Keepalives and window probes come from just below the window: they show that the peer lives. */
     if (s->len_bytes == 0 && s->seq == t->rcv_nxt - 1) {
-        t->heard_ns = t->engine->now_ns;
+        t->heard_ns = t->work->engine->now_ns;
         tcp_answer_now(t);
         return DROP_TCP_SEQUENCE;
     }
@@ -343,7 +343,7 @@ static enum drop tcp_input_syn_sent(struct tcp *t, const struct tcp_segment *s)
     if (!(s->flags & TCP_SYN))
         return DROP_TCP_NO_ACK;
     tcp_take_syn_options(t, s);
-    t->heard_ns = t->engine->now_ns;
+    t->heard_ns = t->work->engine->now_ns;
     if (acked) {
         tcp_established(t, s);
         tcp_answer_now(t);
@@ -371,7 +371,7 @@ static void tcp_restart_time_wait(struct tcp *t)
 {
     tcp_arm_life_timer(t);
     list_remove(&t->wait_node);
-    list_push_back(&t->engine->time_wait, &t->wait_node);
+    list_push_back(&t->work->engine->time_wait, &t->wait_node);
 }
 
 static enum drop tcp_input_time_wait(struct tcp *t, const struct tcp_segment *s)
@@ -399,7 +399,7 @@ static void flow_key_of(struct flow_key *key, const struct ip_header *ip,
 /* Why there is no room for one more flow of this client, or DROP_NONE. t is counted already, but not as half-open. */
 static enum drop tcp_client_limit(const struct tcp *t)
 {
-    const struct net_config *c = &t->engine->net->config;
+    const struct net_config *c = &t->work->engine->net->config;
 
     if (t->flow.client->tcp > c->tcp_per_client_max)
         return DROP_TCP_CLIENT_LIMIT;
@@ -417,17 +417,17 @@ static void tcp_discard(struct tcp *t)
 /* Whether the decision sends it to the kernel, and that can take it. */
 static bool tcp_is_for_kernel(const struct tcp *t, const struct ip_header *ip, const adit_decision *d)
 {
-    const struct net_kernel *k = t->engine->net->kernel;
+    const struct net_kernel *k = t->work->engine->net->kernel;
 
     if (!k || d->stack != ADIT_STACK_SYSTEM || (d->verdict != ADIT_DEFER && d->verdict != ADIT_ACCEPT))
         return false;
-    return k->is_ready(k->ctx, ip->version, t->engine->now_ns);
+    return k->is_ready(k->ctx, ip->version, t->work->engine->now_ns);
 }
 
 /* Carries out prepare()'s decision about a flow that was just made. */
 static enum drop tcp_decide(struct tcp *t, const struct ip_header *ip, const struct packet *p)
 {
-    struct net *net = t->engine->net;
+    struct net *net = t->work->engine->net;
     adit_decision d = {.size = sizeof(d), .verdict = ADIT_DEFER};
     int verdict = net_prepare(net, &t->flow, &d);
 
@@ -443,7 +443,7 @@ static enum drop tcp_decide(struct tcp *t, const struct ip_header *ip, const str
         tcp_enter(t, TCP_PENDING);
         if (verdict == ADIT_ACCEPT) {
             t->accept_early = true;
-            return t->stream.ops->accept(&t->stream) == 0 ? DROP_NONE : DROP_NO_MEMORY;
+            return t->flow.stream.ops->accept(&t->flow.stream) == 0 ? DROP_NONE : DROP_NO_MEMORY;
         }
         tcp_notify(t);
         return DROP_NONE;
@@ -453,7 +453,7 @@ static enum drop tcp_decide(struct tcp *t, const struct ip_header *ip, const str
         tcp_send_reset(t);
     else if (icmp_kind_of_verdict(verdict) != ICMP_OTHER)
         (void)icmp_error(net, ip, p->data, p->len_bytes, icmp_kind_of_verdict(verdict), 0, NULL,
-                         t->engine->now_ns);
+                         t->work->engine->now_ns);
     tcp_discard(t);
     return DROP_TCP_SYN_REJECTED;
 }

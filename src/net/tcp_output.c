@@ -40,8 +40,8 @@ static void tcp_fill_options(struct tcp *t, struct tcp_segment *s)
     s->ts_ecr = t->ts_recent;
     if (s->flags & TCP_SYN) {
         uint32_t headers = (tcp_is_v6(t) ? IP6_HEADER_BYTES : IP4_HEADER_BYTES) + TCP_HEADER_BYTES;
-        uint32_t mss = t->engine->net->config.mtu_bytes - headers;
-        uint32_t clamp = t->engine->net->config.mss_clamp_bytes;
+        uint32_t mss = t->work->engine->net->config.mtu_bytes - headers;
+        uint32_t clamp = t->work->engine->net->config.mss_clamp_bytes;
 
         s->has_mss = true;
         s->mss_bytes = (uint16_t)(clamp > 0 && clamp < mss ? clamp : mss);
@@ -120,8 +120,8 @@ static bool tcp_send(struct tcp *t, struct tcp_outgoing *o)
     tcp_fill_options(t, &s);
     p.gso_bytes = tcp_gso_bytes(t, &s, p.payload_bytes);
     flow_ip_header(t, &ip);
-    tcp_out_begin(t->engine->net, &p, &ip, &s);
-    sent = net_send(t->engine->net, &p);
+    tcp_out_begin(t->work->engine->net, &p, &ip, &s);
+    sent = net_send(t->work->engine->net, &p);
     if (sent && (o->flags & TCP_ACK))
         tcp_acked_all(t);
     return sent;
@@ -144,9 +144,9 @@ static bool tcp_output_handshake(struct tcp *t)
         if (!tcp_send_empty(t, t->iss, flags))
             return false;
         t->snd_nxt = t->iss + 1;
-        t->work->timed_ns = t->retransmits == 0 ? t->engine->now_ns : 0;
+        t->work->timed_ns = t->retransmits == 0 ? t->work->engine->now_ns : 0;
         t->work->send_timer = TCP_SEND_RTO;
-        tcp_set_timer(t, TCP_TIMER_SEND, t->engine->now_ns + tcp_rto_ns(t));
+        tcp_set_timer(t, TCP_TIMER_SEND, t->work->engine->now_ns + tcp_rto_ns(t));
     }
     if (t->ack_now && t->state == TCP_SYN_RECEIVED)
         return tcp_send_empty(t, t->snd_nxt, TCP_ACK);
@@ -164,7 +164,7 @@ static uint32_t run_data_bytes(const struct tcp_run *r)
 static bool tcp_send_run(struct tcp *t, struct tcp_run *r, uint32_t len_bytes)
 {
     struct tcp_outgoing o = {.seq = r->seq, .flags = TCP_ACK, .at = r->at, .len_bytes = len_bytes};
-    struct net_stats *stats = &t->engine->net->stats;
+    struct net_stats *stats = &t->work->engine->net->stats;
     uint32_t segments;
 
     if (len_bytes == run_data_bytes(r) && r->fin)
@@ -178,7 +178,7 @@ static bool tcp_send_run(struct tcp *t, struct tcp_run *r, uint32_t len_bytes)
             t, r,
             r->seq +
                 o.len_bytes); /* if it cannot be split, more was promised than sent: RACK repairs */
-    r->sent_ns = t->engine->now_ns;
+    r->sent_ns = t->work->engine->now_ns;
     r->retransmitted = true;
     tcp_run_set_state(t, r, TCP_RUN_FLYING);
     segments = (o.len_bytes + t->snd_mss_bytes - 1) / t->snd_mss_bytes;
@@ -253,7 +253,7 @@ static struct tcp_run *run_new(struct tcp *t)
 
     if (t->work->runs_count >= TCP_RUNS_MAX)
         return NULL;
-    r = pool_get(&t->engine->run_pool);
+    r = pool_get(&t->work->engine->run_pool);
     if (!r)
         return NULL;
     list_init(&r->node);
@@ -293,7 +293,7 @@ static bool tcp_send_next(struct tcp *t, uint32_t len_bytes, bool fin)
     r->end = t->snd_nxt + o.len_bytes + fin;
     r->fin = fin;
     r->at = span_advance(&t->work->tx, t->work->tx_next, 0);
-    r->sent_ns = t->work->last_sent_ns = t->engine->now_ns;
+    r->sent_ns = t->work->last_sent_ns = t->work->engine->now_ns;
     list_push_back(&t->work->runs, &r->node);
     list_push_back(&t->work->by_time, &r->time_node);
     t->work->tx_next = span_advance(&t->work->tx, t->work->tx_next, o.len_bytes);
@@ -310,7 +310,7 @@ static bool tcp_send_next(struct tcp *t, uint32_t len_bytes, bool fin)
 /* What ICMP said about the path is ten minutes old: try the device's own size again. */
 static void tcp_retry_mtu(struct tcp *t)
 {
-    uint32_t mtu = t->engine->net->config.mtu_bytes;
+    uint32_t mtu = t->work->engine->net->config.mtu_bytes;
 
     if (t->pmtu_bytes == mtu || (uint16_t)(tcp_now_minute(t) - t->pmtu_minute) < TCP_PMTU_MINUTES)
         return;
@@ -323,7 +323,7 @@ static bool tcp_send_new(struct tcp *t)
     if (!tcp_has_unsent(t))
         return true;
     tcp_retry_mtu(t);
-    if (t->snd_nxt == t->snd_una && t->engine->now_ns - t->work->last_sent_ns > tcp_rto_ns(t))
+    if (t->snd_nxt == t->snd_una && t->work->engine->now_ns - t->work->last_sent_ns > tcp_rto_ns(t))
         cc_idle(&t->work->cc);
     while (!t->fin_sent) {
         uint32_t before = t->snd_nxt, unsent = tcp_tx_end(t) - t->snd_nxt;
@@ -471,18 +471,18 @@ void tcp_send_reset(struct tcp *t)
     flow_ip_header(t, &ip);
     p.slices_count = 0;
     p.payload_bytes = p.gso_bytes = 0;
-    tcp_out_begin(t->engine->net, &p, &ip, &rst);
-    (void)net_send(t->engine->net, &p);
+    tcp_out_begin(t->work->engine->net, &p, &ip, &rst);
+    (void)net_send(t->work->engine->net, &p);
 }
 
 void tcp_send_unreachable(struct tcp *t, int verdict)
 {
-    tcp_answer_unreachable(t->engine->net, &t->flow.key, t->work->irs, verdict, t->engine->now_ns);
+    tcp_answer_unreachable(t->work->engine->net, &t->flow.key, t->work->irs, verdict, t->work->engine->now_ns);
 }
 
 void tcp_send_challenge(struct tcp *t)
 {
-    struct tcp_engine *e = t->engine;
+    struct tcp_engine *e = t->work->engine;
     uint64_t second = e->now_ns / 1000000000;
 
     if (!tcp_wake(t))

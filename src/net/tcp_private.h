@@ -18,6 +18,7 @@
  * The FIN occupies the sequence number after the last octet and is the last of its run. SYN and SYN-ACK have no run; the send
  * timer repeats them. */
 #pragma once
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "net/tcp.h"
@@ -119,6 +120,9 @@ struct tcp_island {
  * keeping left in struct tcp. A connection at rest points at the engine's at_rest, which nobody writes: it says that
  * nothing is queued, in flight or due. */
 struct tcp_work {
+    struct tcp_engine *engine;
+    struct tcp *tcp;           /* whose it is; NULL: of all that rest */
+
     /* send */
     struct span_queue tx;      /* from snd_una (or iss + 1) on */
     struct span_place tx_next; /* snd_nxt in tx; span NULL: its front */
@@ -156,7 +160,6 @@ struct tcp_work {
     struct tcp_island *islands; /* out of order: by sequence number, never touching */
     struct tcp_island *islands_tail; /* the last one, where most arrive; NULL: look for it from the front */
     struct list islands_node;   /* on engine->with_islands */
-    struct tcp *tcp;            /* whose it is */
     uint64_t challenge_ns;      /* the last challenge ACK */
     uint32_t irs;               /* until it is established */
     uint32_t rcv_grown_at;      /* sequence number at which rcv_limit last grew */
@@ -169,8 +172,6 @@ struct tcp_work {
 
 struct tcp {
     struct flow flow; /* first */
-    struct stream stream;
-    struct tcp_engine *engine;
     struct tcp_work *work;  /* engine->at_rest: nothing is under way */
     union {
         struct {
@@ -224,11 +225,13 @@ struct tcp {
     bool write_blocked : 1;  /* the handler was told that there is no room */
 };
 
+static_assert(sizeof(struct tcp) <= 288, "an idle flow costs little");
+
 /* Gives the connection what it needs to work. False: no memory. */
 bool tcp_wake_(struct tcp *t);
 static inline bool tcp_is_awake(const struct tcp *t)
 {
-    return t->work != t->engine->at_rest;
+    return t->work->tcp != NULL;
 }
 static inline bool tcp_wake(struct tcp *t)
 {
@@ -238,11 +241,11 @@ static inline bool tcp_wake(struct tcp *t)
 void tcp_starve(struct tcp *t);
 static inline uint32_t tcp_now_s(const struct tcp *t)
 {
-    return (uint32_t)(t->engine->now_ns / 1000000000);
+    return (uint32_t)(t->work->engine->now_ns / 1000000000);
 }
 static inline uint16_t tcp_now_minute(const struct tcp *t)
 {
-    return (uint16_t)(t->engine->now_ns / 60000000000);
+    return (uint16_t)(t->work->engine->now_ns / 60000000000);
 }
 /* Nothing is queued or in flight, and what is kept in struct tcp is all that matters. */
 bool tcp_may_rest(const struct tcp *t);
@@ -278,7 +281,7 @@ static inline bool tcp_can_receive(const struct tcp *t)
 }
 static inline uint32_t tcp_ts_now(const struct tcp *t)
 {
-    return (uint32_t)(t->engine->now_ns / 1000000) + t->ts_offset;
+    return (uint32_t)(t->work->engine->now_ns / 1000000) + t->ts_offset;
 }
 static inline bool tcp_is_v6(const struct tcp *t)
 {

@@ -28,19 +28,19 @@ static struct tcp_island *island_new(struct tcp *t, uint32_t seq)
 
     if (t->work->islands_count >= TCP_ISLANDS_MAX)
         return NULL;
-    i = pool_get(&t->engine->island_pool);
+    i = pool_get(&t->work->engine->island_pool);
     if (!i)
         return NULL;
     i->seq = seq;
     if (t->work->islands_count++ == 0)
-        list_push_back(&t->engine->with_islands, &t->work->islands_node);
+        list_push_back(&t->work->engine->with_islands, &t->work->islands_node);
     return i;
 }
 
 static void island_free(struct tcp *t, struct tcp_island *i)
 {
-    span_clear(&i->octets, &t->engine->span_pool);
-    pool_put(&t->engine->island_pool, i);
+    span_clear(&i->octets, &t->work->engine->span_pool);
+    pool_put(&t->work->engine->island_pool, i);
     if (t->work->islands_tail == i)
         t->work->islands_tail = NULL;
     if (--t->work->islands_count == 0)
@@ -67,7 +67,7 @@ static bool island_fill(struct tcp *t, struct tcp_island *before, uint32_t seq,
                         const struct packet *p, const uint8_t *data, uint32_t len_bytes)
 {
     struct tcp_island *i = before && island_end(before) == seq ? before : NULL;
-    struct buf *b = net_keep(t->engine->net, p, &data, len_bytes, false);
+    struct buf *b = net_keep(t->work->engine->net, p, &data, len_bytes, false);
     bool is_kept;
 
     if (!b)
@@ -81,10 +81,10 @@ static bool island_fill(struct tcp *t, struct tcp_island *before, uint32_t seq,
         i->next = before ? before->next : t->work->islands;
         *(before ? &before->next : &t->work->islands) = i;
     }
-    is_kept = span_append(&i->octets, &t->engine->span_pool, b, (uint8_t *)data, len_bytes);
+    is_kept = span_append(&i->octets, &t->work->engine->span_pool, b, (uint8_t *)data, len_bytes);
     buf_unref(b);
     if (len_bytes < ISLAND_SMALL_BYTES) /* crumbs are put together, or each would hold a buffer */
-        span_settle(&i->octets, &t->engine->span_pool, t->engine->net->bufs);
+        span_settle(&i->octets, &t->work->engine->span_pool, t->work->engine->net->bufs);
     if (i->next && island_end(i) == i->next->seq) {
         struct tcp_island *after = i->next;
 
@@ -119,7 +119,7 @@ static enum drop tcp_receive_out_of_order(struct tcp *t, uint32_t seq, const str
     struct tcp_island *before = tail && seq_le(island_end(tail), seq) ? tail : NULL;
     enum drop why = DROP_TCP_DUPLICATE;
 
-    if (memory_pressure(t->engine->net->memory) >= MEMORY_HIGH) {
+    if (memory_pressure(t->work->engine->net->memory) >= MEMORY_HIGH) {
         tcp_out_of_order_clear(t); /* the peer keeps what was only sacked (RFC 2018 section 8) */
         return DROP_TCP_OUT_OF_ORDER_LIMIT;
     }
@@ -181,7 +181,7 @@ static void tcp_acknowledge_within(struct tcp *t, uint64_t delay_ns)
     if (t->ack_later)
         return;
     t->ack_later = true;
-    tcp_set_timer(t, TCP_TIMER_ACK, t->engine->now_ns + delay_ns);
+    tcp_set_timer(t, TCP_TIMER_ACK, t->work->engine->now_ns + delay_ns);
 }
 
 static void tcp_acknowledge(struct tcp *t, bool at_once)
@@ -217,8 +217,8 @@ static enum drop tcp_receive_in_order(struct tcp *t, const struct packet *p, con
 
         if (t->work->islands && seq_lt(t->work->islands->seq, end))
             take = t->work->islands->seq - t->rcv_nxt;
-        b = net_keep(t->engine->net, p, &from, take, true);
-        is_kept = b && span_append(&t->work->rx, &t->engine->span_pool, b, (uint8_t *)from, take);
+        b = net_keep(t->work->engine->net, p, &from, take, true);
+        is_kept = b && span_append(&t->work->rx, &t->work->engine->span_pool, b, (uint8_t *)from, take);
         buf_unref(b);
         if (!is_kept)
             break;
@@ -294,7 +294,7 @@ void tcp_receive_fin(struct tcp *t)
 
 static uint32_t tcp_receive_limit(const struct tcp *t)
 {
-    if (memory_pressure(t->engine->net->memory) >= MEMORY_HIGH && t->rcv_limit > TCP_PRESSED_WINDOW)
+    if (memory_pressure(t->work->engine->net->memory) >= MEMORY_HIGH && t->rcv_limit > TCP_PRESSED_WINDOW)
         return TCP_PRESSED_WINDOW;
     return t->rcv_limit;
 }
@@ -321,7 +321,7 @@ uint32_t tcp_receive_window(struct tcp *t)
 /* The handler keeps up with a whole window: offer twice as much. */
 static void tcp_grow_limit(struct tcp *t)
 {
-    struct net *net = t->engine->net;
+    struct net *net = t->work->engine->net;
     uint32_t max = net->config.rx_window_bytes;
 
     if (t->work->rx.bytes > 0 || t->rcv_nxt - t->work->rcv_grown_at < t->rcv_limit || t->rcv_limit >= max ||
@@ -346,7 +346,7 @@ void tcp_consume(struct tcp *t, uint32_t len_bytes)
 {
     if (len_bytes == 0) /* nor is there a window to grow for a connection at rest */
         return;
-    span_consume(&t->work->rx, &t->engine->span_pool, len_bytes);
+    span_consume(&t->work->rx, &t->work->engine->span_pool, len_bytes);
     if (!tcp_can_receive(t)) {
         if (t->work->rx.bytes == 0 && (t->state == TCP_CLOSED || t->state == TCP_TIME_WAIT))
             tcp_notify(t); /* all is read: it may go */

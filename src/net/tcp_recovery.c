@@ -27,7 +27,7 @@ static bool sent_after(uint64_t ns, uint32_t end, uint64_t than_ns, uint32_t tha
 
 void tcp_rack_delivered(struct tcp *t, const struct tcp_run *r)
 {
-    uint64_t rtt_us = (t->engine->now_ns - r->sent_ns) / 1000;
+    uint64_t rtt_us = (t->work->engine->now_ns - r->sent_ns) / 1000;
 
     if (r->retransmitted && rtt_us < t->work->min_rtt_us)
         return; /* too early to be the retransmission's: the original arrived */
@@ -75,7 +75,7 @@ static void tcp_enter_recovery(struct tcp *t)
     t->work->prr_flight = t->snd_nxt - t->snd_una;
     t->work->prr_delivered = t->work->prr_out = 0;
     t->tlp_out = false;
-    t->work->cc.ops->congestion(&t->work->cc, t->engine->now_ns);
+    t->work->cc.ops->congestion(&t->work->cc, t->work->engine->now_ns);
     t->work->cc.cwnd_bytes = tcp_pipe(t) + t->snd_mss_bytes; /* one segment now, the rest as ACKs come */
 }
 
@@ -84,7 +84,7 @@ bool tcp_detect_losses(struct tcp *t)
     struct tcp_run *r;
     bool found = false;
 
-    while ((r = tcp_suspect(t)) != NULL && run_lost_at_ns(t, r) <= t->engine->now_ns) {
+    while ((r = tcp_suspect(t)) != NULL && run_lost_at_ns(t, r) <= t->work->engine->now_ns) {
         tcp_run_set_state(t, r, TCP_RUN_LOST);
         found = true;
     }
@@ -179,7 +179,7 @@ static void tcp_probe_answered(struct tcp *t, const struct tcp_ack_effect *e)
         return;
     t->tlp_out = false;
     if (!is_needless && t->work->recovery == TCP_OPEN) {
-        t->work->cc.ops->congestion(&t->work->cc, t->engine->now_ns);
+        t->work->cc.ops->congestion(&t->work->cc, t->work->engine->now_ns);
         t->work->cc.cwnd_bytes = t->work->cc.ssthresh_bytes;
     }
 }
@@ -213,7 +213,7 @@ void tcp_recovery_on_ack(struct tcp *t, const struct tcp_ack_effect *effect)
     if (t->work->recovery == TCP_RECOVERY)
         tcp_prr(t, e.delivered_bytes, e.acked_bytes > 0 && !lost);
     else if (e.acked_bytes > 0 && (limited || t->work->recovery == TCP_LOSS))
-        t->work->cc.ops->acked(&t->work->cc, e.acked_bytes, t->srtt_us * 1000ull, t->engine->now_ns);
+        t->work->cc.ops->acked(&t->work->cc, e.acked_bytes, t->srtt_us * 1000ull, t->work->engine->now_ns);
 }
 
 /* ----------------------------------------------------------------------------------- timeout, path MTU -- */
@@ -236,7 +236,7 @@ void tcp_recovery_on_timeout(struct tcp *t)
     bool reneged = node && LIST_ENTRY(node, struct tcp_run, node)->state == TCP_RUN_SACKED;
 
     if (t->work->recovery == TCP_OPEN || seq_le(t->work->recovery_point, t->snd_una))
-        t->work->cc.ops->congestion(&t->work->cc, t->engine->now_ns);
+        t->work->cc.ops->congestion(&t->work->cc, t->work->engine->now_ns);
     t->work->recovery = TCP_LOSS;
     t->work->recovery_point = t->snd_nxt;
     t->tlp_out = t->tlp_now = false;
@@ -286,7 +286,7 @@ static void tcp_start_send_timer(struct tcp *t, enum tcp_send_timer what, uint64
 
 void tcp_arm_send_timer(struct tcp *t)
 {
-    uint64_t now_ns = t->engine->now_ns, rto_ns = tcp_rto_ns(t), probe_ns = tcp_probe_timeout_ns(t);
+    uint64_t now_ns = t->work->engine->now_ns, rto_ns = tcp_rto_ns(t), probe_ns = tcp_probe_timeout_ns(t);
     struct tcp_run *suspect;
 
     if (!tcp_is_synchronized(t) || t->state == TCP_TIME_WAIT)

@@ -13,7 +13,7 @@ static void tcp_set_wheel(struct tcp *t)
     for (int i = 0; i < TCP_TIMERS; i++)
         if (t->work->deadline_ns[i] < first)
             first = t->work->deadline_ns[i];
-    wheel_set(&t->engine->net->wheel, &t->flow.timer, first);
+    wheel_set(&t->work->engine->net->wheel, &t->flow.timer, first);
 }
 
 void tcp_set_timer(struct tcp *t, enum tcp_timer which, uint64_t deadline_ns)
@@ -22,7 +22,7 @@ void tcp_set_timer(struct tcp *t, enum tcp_timer which, uint64_t deadline_ns)
         return;
     if (!tcp_is_awake(t)) {
         if (which == TCP_TIMER_LIFE)
-            wheel_set(&t->engine->net->wheel, &t->flow.timer, deadline_ns);
+            wheel_set(&t->work->engine->net->wheel, &t->flow.timer, deadline_ns);
         return; /* no other runs */
     }
     if (t->work->deadline_ns[which] == deadline_ns)
@@ -46,13 +46,13 @@ uint64_t tcp_rto_ns(const struct tcp *t)
 
 static uint64_t tcp_idle_ns(const struct tcp *t)
 {
-    return t->idle_ms ? t->idle_ms * 1000000ull : t->engine->net->config.tcp_idle_ns;
+    return t->idle_ms ? t->idle_ms * 1000000ull : t->work->engine->net->config.tcp_idle_ns;
 }
 
 void tcp_arm_life_timer(struct tcp *t)
 {
-    const struct net_config *c = &t->engine->net->config;
-    uint64_t now_ns = t->engine->now_ns, at_ns = WHEEL_NEVER;
+    const struct net_config *c = &t->work->engine->net->config;
+    uint64_t now_ns = t->work->engine->now_ns, at_ns = WHEEL_NEVER;
 
     switch ((enum tcp_state)t->state) {
     case TCP_PENDING:
@@ -108,7 +108,7 @@ static void tcp_expire_handshake(struct tcp *t)
 /* The peer lives and has closed its window on what is in flight: no reason to give up (RFC 9293 3.8.6.1). */
 static bool tcp_is_held_off(const struct tcp *t)
 {
-    return t->snd_wnd == 0 && t->engine->now_ns - t->heard_ns < 2ull * TCP_RTO_MAX_US * 1000;
+    return t->snd_wnd == 0 && t->work->engine->now_ns - t->heard_ns < 2ull * TCP_RTO_MAX_US * 1000;
 }
 
 static void tcp_expire_rto(struct tcp *t)
@@ -126,7 +126,7 @@ static void tcp_expire_rto(struct tcp *t)
         t->work->retries++;
     if (t->work->backoff_log2 < TCP_RETRIES)
         t->work->backoff_log2++;
-    t->engine->net->stats.tcp_timeouts++;
+    t->work->engine->net->stats.tcp_timeouts++;
     tcp_recovery_on_timeout(t);
     tcp_wants_output(t);
 }
@@ -178,7 +178,7 @@ static void tcp_expire_send(struct tcp *t)
 /* An established flow that has been silent: probe it, or give it up. */
 static void tcp_expire_silent(struct tcp *t)
 {
-    uint64_t now_ns = t->engine->now_ns;
+    uint64_t now_ns = t->work->engine->now_ns;
 
     bool lingers = t->closed_by_handler && tcp_is_awake(t) && now_ns >= t->work->progress_ns + TCP_LINGER_NS;
 
@@ -187,7 +187,7 @@ static void tcp_expire_silent(struct tcp *t)
         tcp_end(t, ADIT_ETIMEDOUT);
         return;
     }
-    if (now_ns >= t->heard_ns + t->engine->net->config.tcp_keepalive_ns) {
+    if (now_ns >= t->heard_ns + t->work->engine->net->config.tcp_keepalive_ns) {
         t->probes++;
         t->probe_now = true;
         tcp_wants_output(t);
@@ -199,11 +199,11 @@ static void tcp_expire_silent(struct tcp *t)
  * still go as long as it goes forward; then the peer has a minute for its FIN. */
 static void tcp_expire_half_closed(struct tcp *t)
 {
-    uint64_t now_ns = t->engine->now_ns;
+    uint64_t now_ns = t->work->engine->now_ns;
     bool goes_on;
 
     if (!t->closed_by_handler)
-        goes_on = now_ns < t->heard_ns + t->engine->net->config.tcp_half_closed_ns;
+        goes_on = now_ns < t->heard_ns + t->work->engine->net->config.tcp_half_closed_ns;
     else
         goes_on = t->state == TCP_FIN_WAIT_1 && now_ns < t->work->progress_ns + TCP_LINGER_NS;
     if (goes_on) {
@@ -225,7 +225,7 @@ static void tcp_expire_life(struct tcp *t)
     }
     switch ((enum tcp_state)t->state) {
     case TCP_PENDING: /* nobody settled it: refused */
-        t->engine->net->stats.tcp_rejected++;
+        t->work->engine->net->stats.tcp_rejected++;
         tcp_send_reset(t);
         tcp_end(t, ADIT_ETIMEDOUT);
         break;
@@ -262,12 +262,12 @@ static void tcp_expire_rest(struct tcp *t)
     uint64_t since_ns = t->heard_ns > w->last_sent_ns ? t->heard_ns : w->last_sent_ns;
 
     if (!tcp_may_rest(t)) {
-        tcp_set_timer(t, TCP_TIMER_REST, t->engine->now_ns + (TCP_REST_NS << w->rest_log2));
+        tcp_set_timer(t, TCP_TIMER_REST, t->work->engine->now_ns + (TCP_REST_NS << w->rest_log2));
         w->rest_log2 = (uint8_t)(w->rest_log2 + (w->rest_log2 < TCP_REST_LOG2_MAX));
         return;
     }
     w->rest_log2 = 0;
-    if (t->engine->now_ns < since_ns + silent_ns)
+    if (t->work->engine->now_ns < since_ns + silent_ns)
         tcp_set_timer(t, TCP_TIMER_REST, since_ns + silent_ns);
     else
         tcp_rest(t);

@@ -20,7 +20,7 @@ void conn_pool_init(struct stack *s)
     pool_init(&s->conn_pool, s->config.net->memory, sizeof(adit_conn), s->config.conns_max);
 }
 
-static adit_conn *conn_new(struct stack *s, struct flow *f, struct stream *stream)
+static adit_conn *conn_new(struct stack *s, struct flow *f)
 {
     adit_conn *c = pool_get(&s->conn_pool);
 
@@ -28,12 +28,15 @@ static adit_conn *conn_new(struct stack *s, struct flow *f, struct stream *strea
         return NULL;
     c->stack = s;
     c->flow = f;
-    c->stream = stream;
     c->socket = ADIT_NO_SOCKET;
-    list_init(&c->touched_node);
-    list_push_back(&s->conns, &c->node);
+    list_push_front(&s->conns, &c->node);
     f->owner = c;
     return c;
+}
+
+static struct stream *conn_stream(const adit_conn *c)
+{
+    return &c->flow->stream;
 }
 
 /* A host that runs the loop itself may call between two iterations: deadlines must count from now. */
@@ -45,8 +48,11 @@ static void conn_set_now(const adit_conn *c)
 /* What the conn holds of a call's views, and of buffers, is looked at when the turn ends. */
 static void conn_touch(adit_conn *c)
 {
-    if (!list_is_linked(&c->touched_node))
-        list_push_back(&c->stack->touched_conns, &c->touched_node);
+    if (c->is_touched)
+        return;
+    c->is_touched = true;
+    list_remove(&c->node);
+    list_push_back(&c->stack->touched_conns, &c->node);
 }
 
 /* NULL: no memory. */
@@ -64,7 +70,7 @@ static struct conn_search *conn_search(adit_conn *c)
 
 static bool conn_is_dialling(const adit_conn *c)
 {
-    return c->search && c->search->dial;
+    return !c->is_relayed && c->search && c->search->dial;
 }
 
 static void conn_unwatch(adit_conn *c)
@@ -77,7 +83,7 @@ static void conn_unwatch(adit_conn *c)
 
 static void conn_end_search(adit_conn *c)
 {
-    if (!c->search)
+    if (c->is_relayed || !c->search)
         return;
     dial_cancel(c->search->dial);
     conn_unwatch(c);
@@ -85,12 +91,20 @@ static void conn_end_search(adit_conn *c)
     c->search = NULL;
 }
 
+static void conn_end_relay(adit_conn *c)
+{
+    if (!c->is_relayed)
+        return;
+    relay_free(c->relay);
+    c->is_relayed = false;
+    c->search = NULL;
+}
+
 /* Ends whatever leads out. in_order: an upstream socket sees the end of the stream, else a reset. */
 static void conn_release_upstream(adit_conn *c, bool in_order)
 {
     conn_end_search(c);
-    relay_free(c->relay);
-    c->relay = NULL;
+    conn_end_relay(c);
     if (!c->owns_socket)
         return;
     if (in_order)
@@ -111,9 +125,11 @@ static bool conn_has(const adit_conn_ops *ops, size_t offset)
 static void conn_end(adit_conn *c)
 {
     struct stack *s = c->stack;
-    struct stream *stream = c->stream;
-    int why = c->why ? c->why : relay_why(c->relay);
+    struct stream *stream = conn_stream(c);
+    int why = c->why;
 
+    if (why == 0 && c->is_relayed)
+        why = relay_why(c->relay);
     if (why == 0)
         why = stream->ops->why(stream);
     c->is_ended = true;
@@ -121,7 +137,6 @@ static void conn_end(adit_conn *c)
     if (!c->is_taken && conn_has(c->ops, offsetof(adit_conn_ops, closed)) && c->ops->closed)
         c->ops->closed(c, why, c->user);
     list_remove(&c->node);
-    list_remove(&c->touched_node);
     c->flow->owner = NULL;
     stream->ops->free(stream);
     pool_put(&s->conn_pool, c);
@@ -130,7 +145,7 @@ static void conn_end(adit_conn *c)
 /* Another look is due in this turn when what is wanted is (still) there. */
 static void conn_poke(adit_conn *c)
 {
-    if (!c->is_ended && !c->relay && (stream_events(c->stream) & c->want))
+    if (!c->is_ended && !c->is_relayed && (stream_events(conn_stream(c)) & c->want))
         net_set_ready(c->stack->config.net, c->flow);
 }
 
@@ -156,7 +171,7 @@ static void conn_hand_over(struct stack *s, adit_conn *c)
 
 static void conn_begin(struct stack *s, struct flow *f, struct stream *stream, unsigned ev)
 {
-    adit_conn *c = s->is_stopping ? NULL : conn_new(s, f, stream);
+    adit_conn *c = s->is_stopping ? NULL : conn_new(s, f);
 
     if (!c) {
         stream->ops->reject(stream, ADIT_RESET);
@@ -183,7 +198,7 @@ void conn_serve(struct stack *s, struct flow *f)
         conn_end(c);
     } else {
         conn_touch(c);
-        if (c->relay)
+        if (c->is_relayed)
             relay_stream_ready(c->relay);
         else
             conn_tell(c, ev);
@@ -192,7 +207,9 @@ void conn_serve(struct stack *s, struct flow *f)
 
 void conn_settle(adit_conn *c)
 {
-    c->stream->ops->settle(c->stream);
+    c->is_touched = false;
+    list_push_front(&c->stack->conns, &c->node); /* beside others that are busy, and in the cache */
+    conn_stream(c)->ops->settle(conn_stream(c));
 }
 
 void conn_stop(adit_conn *c, int why)
@@ -219,7 +236,7 @@ int stack_dial(struct stack *s, const adit_addr *from, const adit_addr *to, cons
     f = s->ops->dial(s, from, to, now_ns);
     if (!f)
         return ADIT_ELIMIT;
-    c = conn_new(s, f, s->ops->stream(f));
+    c = conn_new(s, f);
     if (!c) {
         struct stream *stream = s->ops->stream(f);
 
@@ -266,7 +283,7 @@ void *adit_conn_user(const adit_conn *c)
 
 const char *adit_conn_stack(const adit_conn *c)
 {
-    return c->stream->ops->name;
+    return conn_stream(c)->ops->name;
 }
 
 int adit_conn_accept(adit_conn *c)
@@ -276,7 +293,7 @@ int adit_conn_accept(adit_conn *c)
     if (c->is_ended || c->is_accepted)
         return ADIT_ESTATE;
     conn_set_now(c);
-    err = c->stream->ops->accept(c->stream);
+    err = conn_stream(c)->ops->accept(conn_stream(c));
     c->is_accepted = err == 0;
     return err;
 }
@@ -292,7 +309,7 @@ void adit_conn_reject(adit_conn *c, int verdict)
     c->is_ended = true;
     conn_set_now(c);
     conn_release_upstream(c, false);
-    c->stream->ops->reject(c->stream, verdict);
+    conn_stream(c)->ops->reject(conn_stream(c), verdict);
 }
 
 int adit_verdict_for(int err)
@@ -358,20 +375,20 @@ int adit_conn_peek(adit_conn *c, adit_iov *iov, int iov_max)
 {
     if (c->is_ended)
         return ADIT_ECLOSED;
-    if (c->relay || iov_max <= 0)
+    if (c->is_relayed || iov_max <= 0)
         return ADIT_ESTATE;
     conn_touch(c);
-    return c->stream->ops->peek(c->stream, iov, iov_max);
+    return conn_stream(c)->ops->peek(conn_stream(c), iov, iov_max);
 }
 
 void adit_conn_consume(adit_conn *c, size_t len)
 {
-    if (c->is_ended || c->relay || len == 0)
+    if (c->is_ended || c->is_relayed || len == 0)
         return;
     conn_set_now(c);
-    c->stream->ops->consume(c->stream, len);
+    conn_stream(c)->ops->consume(conn_stream(c), len);
     /* The last octets of a stream that has ended may be all that kept it. */
-    if (stream_events(c->stream) & STREAM_CLOSED)
+    if (stream_events(conn_stream(c)) & STREAM_CLOSED)
         net_set_ready(c->stack->config.net, c->flow);
 }
 
@@ -404,29 +421,29 @@ int adit_conn_reserve(adit_conn *c, adit_iov *iov, int iov_max)
 {
     if (c->is_ended)
         return ADIT_ECLOSED;
-    if (c->relay || iov_max <= 0)
+    if (c->is_relayed || iov_max <= 0)
         return ADIT_ESTATE;
     conn_set_now(c);
     conn_touch(c);
-    return c->stream->ops->reserve(c->stream, iov, iov_max);
+    return conn_stream(c)->ops->reserve(conn_stream(c), iov, iov_max);
 }
 
 void adit_conn_commit(adit_conn *c, size_t len)
 {
-    if (c->is_ended || c->relay || len == 0)
+    if (c->is_ended || c->is_relayed || len == 0)
         return;
     conn_set_now(c);
-    c->stream->ops->commit(c->stream, len);
+    conn_stream(c)->ops->commit(conn_stream(c), len);
 }
 
 int adit_conn_shutdown(adit_conn *c)
 {
     if (c->is_ended)
         return ADIT_ECLOSED;
-    if (c->relay)
+    if (c->is_relayed)
         return ADIT_ESTATE;
     conn_set_now(c);
-    return c->stream->ops->shutdown(c->stream);
+    return conn_stream(c)->ops->shutdown(conn_stream(c));
 }
 
 void adit_conn_close(adit_conn *c)
@@ -436,7 +453,7 @@ void adit_conn_close(adit_conn *c)
     c->is_ended = true;
     conn_set_now(c);
     conn_release_upstream(c, true);
-    c->stream->ops->close(c->stream);
+    conn_stream(c)->ops->close(conn_stream(c));
 }
 
 void adit_conn_abort(adit_conn *c)
@@ -444,12 +461,12 @@ void adit_conn_abort(adit_conn *c)
     c->is_ended = true;
     conn_set_now(c);
     conn_release_upstream(c, false);
-    c->stream->ops->abort(c->stream); /* also of one that is closing in order */
+    conn_stream(c)->ops->abort(conn_stream(c)); /* also of one that is closing in order */
 }
 
 int adit_conn_stat(const adit_conn *c, adit_conn_info *out)
 {
-    c->stream->ops->stat(c->stream, out);
+    conn_stream(c)->ops->stat(conn_stream(c), out);
     return 0;
 }
 
@@ -472,7 +489,7 @@ int adit_conn_dial(adit_conn *c, const adit_dest *to, adit_conn_dial_fn fn)
 
     struct conn_search *search;
 
-    if (c->is_ended || c->relay || conn_is_dialling(c) || c->socket != ADIT_NO_SOCKET)
+    if (c->is_ended || c->is_relayed || conn_is_dialling(c) || c->socket != ADIT_NO_SOCKET)
         return ADIT_ESTATE;
     search = conn_search(c);
     if (!search)
@@ -496,7 +513,7 @@ int adit_conn_watch(adit_conn *c, adit_socket s, unsigned ev, adit_conn_io_fn fn
     struct conn_search *search;
     int err;
 
-    if (c->is_ended || c->relay || s == ADIT_NO_SOCKET || s != c->socket)
+    if (c->is_ended || c->is_relayed || s == ADIT_NO_SOCKET || s != c->socket)
         return ADIT_ESTATE;
     ev &= ADIT_READ | ADIT_WRITE;
     if (ev == 0) {
@@ -519,8 +536,7 @@ static void conn_relay_done(void *arg, int why)
 {
     adit_conn *c = arg;
 
-    relay_free(c->relay);
-    c->relay = NULL;
+    conn_end_relay(c);
     c->is_ended = true;
     if (!c->why)
         c->why = (int8_t)why;
@@ -534,7 +550,7 @@ int adit_conn_relay(adit_conn *c, adit_socket s)
 
     if (s == ADIT_NO_SOCKET)
         return ADIT_EINVAL;
-    if (c->is_ended || c->relay || conn_is_dialling(c) || (c->owns_socket && c->socket != s)) {
+    if (c->is_ended || c->is_relayed || conn_is_dialling(c) || (c->owns_socket && c->socket != s)) {
         /* The one that is, or was, c's goes with c; once more would hit whoever has its number now. */
         if (s != c->socket)
             sock_close(s);
@@ -550,8 +566,9 @@ int adit_conn_relay(adit_conn *c, adit_socket s)
     }
     c->owns_socket = false;
     conn_set_now(c);
-    c->relay = relay_new(config->loop, c->stream, s, config->half_closed_ns, conn_relay_done, c);
-    if (!c->relay) {
+    c->relay = relay_new(config->loop, conn_stream(c), s, config->half_closed_ns, conn_relay_done, c);
+    c->is_relayed = c->relay != NULL;
+    if (!c->is_relayed) {
         adit_conn_abort(c);
         return ADIT_ENOMEM;
     }
@@ -575,9 +592,9 @@ int adit_conn_take_fd(adit_conn *c, adit_socket *s)
     int err;
 
     *s = ADIT_NO_SOCKET;
-    if (c->is_ended || c->relay || conn_is_dialling(c) || c->socket != ADIT_NO_SOCKET)
+    if (c->is_ended || c->is_relayed || conn_is_dialling(c) || c->socket != ADIT_NO_SOCKET)
         return ADIT_ESTATE;
-    if (c->stream->ops->take_fd && c->stream->ops->take_fd(c->stream, s) == 0) {
+    if (conn_stream(c)->ops->take_fd && conn_stream(c)->ops->take_fd(conn_stream(c), s) == 0) {
         c->is_ended = c->is_taken = true;
         return 0;
     }

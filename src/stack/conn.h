@@ -23,15 +23,15 @@ struct conn_search {
 struct adit_conn {
     struct stack *stack;
     struct flow *flow;
-    struct stream *stream;
-    struct list node;         /* on stack->conns */
-    struct list touched_node; /* on stack->touched_conns */
+    struct list node; /* on stack->touched_conns while is_touched, else on stack->conns */
     const adit_conn_ops *ops;
     void *user;
 
     /* the one way out: a dial, then its socket, perhaps watched, then a relay; never two at once */
-    struct conn_search *search; /* NULL: neither a dial nor a watch */
-    struct relay *relay;
+    union {
+        struct conn_search *search; /* NULL: neither a dial nor a watch */
+        struct relay *relay;
+    };
     adit_socket socket; /* ours while owns_socket; afterwards its number, so that it is not closed twice */
     int8_t why;         /* enum adit_code for closed(), where it is not the stream's; 0: the stream's */
     uint8_t want : 2;   /* ADIT_READ | ADIT_WRITE */
@@ -39,8 +39,10 @@ struct adit_conn {
     bool is_accepted : 1;
     bool is_ended : 1; /* rejected, closed or aborted: closed() is all that follows */
     bool is_taken : 1; /* take_fd: the handler has forgotten it */
+    bool is_touched : 1; /* in this turn */
+    bool is_relayed : 1; /* `relay` is valid, else `search` */
 };
-static_assert(sizeof(struct adit_conn) <= 96, "an idle flow costs little");
+static_assert(sizeof(struct adit_conn) <= 64, "an idle flow costs little");
 
 void conn_pool_init(struct stack *s);
 /* The flow was on the ready list. */

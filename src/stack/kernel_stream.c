@@ -33,7 +33,7 @@ static const struct stream_ops kernel_ops;
 
 static struct kernel_stream *kernel_of(const struct stream *s)
 {
-    return LIST_ENTRY(s, struct kernel_stream, stream);
+    return LIST_ENTRY(s, struct kernel_stream, nat.flow.stream);
 }
 
 static struct net *kernel_net(const struct kernel_stream *k)
@@ -221,7 +221,7 @@ struct kernel_stream *kernel_stream_of(struct adit_loop *l, struct flow *f)
     if (!k->loop) {
         k->loop = l;
         k->fd = -1;
-        k->stream.ops = &kernel_ops;
+        k->nat.flow.stream.ops = &kernel_ops;
         loop_timer_init(&k->timer, kernel_timer);
     }
     return k;

@@ -16,7 +16,6 @@ struct kernel_piece { /* octets in a buffer: [at, at + bytes) */
 
 struct kernel_stream {
     struct nat_flow nat; /* first: the pool is the translator's */
-    struct stream stream;
     struct adit_loop *loop; /* NULL: not looked at yet, see kernel_stream_of() */
     struct watch watch;
     struct loop_timer timer; /* no memory: try again; closing: give up */

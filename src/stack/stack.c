@@ -133,9 +133,15 @@ void stack_settle(struct stack *s)
     struct list *node;
 
     while ((node = list_pop_front(&s->touched_conns)) != NULL)
-        conn_settle(LIST_ENTRY(node, adit_conn, touched_node));
+        conn_settle(LIST_ENTRY(node, adit_conn, node));
     while ((node = list_pop_front(&s->touched_mappings)) != NULL)
         mapping_settle(LIST_ENTRY(node, adit_udp, touched_node));
+}
+
+static void stop_conns(struct list *conns)
+{
+    for (struct list *node = conns->next; node != conns; node = node->next)
+        conn_stop(LIST_ENTRY(node, adit_conn, node), ADIT_ECANCELED);
 }
 
 void stack_stop(struct stack *s)
@@ -145,15 +151,15 @@ void stack_stop(struct stack *s)
     if (s->is_stopping)
         return;
     s->is_stopping = true;
-    for (node = s->conns.next; node != &s->conns; node = node->next)
-        conn_stop(LIST_ENTRY(node, adit_conn, node), ADIT_ECANCELED);
+    stop_conns(&s->conns);
+    stop_conns(&s->touched_conns);
     for (node = s->mappings.next; node != &s->mappings; node = node->next)
         mapping_stop(LIST_ENTRY(node, adit_udp, node), ADIT_ECANCELED);
 }
 
 bool stack_is_empty(const struct stack *s)
 {
-    return list_is_empty(&s->conns) && list_is_empty(&s->mappings);
+    return list_is_empty(&s->conns) && list_is_empty(&s->touched_conns) && list_is_empty(&s->mappings);
 }
 
 void stack_prepare(void *stack, const adit_flow *f, adit_decision *d)

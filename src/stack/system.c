@@ -269,7 +269,7 @@ static struct stream *system_stream(struct flow *f)
 {
     const struct system *y = LIST_ENTRY(nat_of_flow(f)->nat, struct system, nat);
 
-    return &kernel_stream_of(y->stack->config.loop, f)->stream;
+    return &kernel_stream_of(y->stack->config.loop, f)->nat.flow.stream;
 }
 
 /* Flows that nobody has been told of yet: prepare() accepted them and the kernel has not. */

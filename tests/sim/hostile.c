@@ -147,7 +147,7 @@ static void hostile_as_peer(struct sim *s, enum attack a)
 
     if (!f->side[to].stream)
         return;
-    t = LIST_ENTRY(f->side[to].stream, struct tcp, stream);
+    t = LIST_ENTRY(f->side[to].stream, struct tcp, flow.stream);
     if (t->state == TCP_CLOSED || !hostile_forge(s, t, a, &seg))
         return;
     seg.src_port = t->flow.key.client_port;
@@ -158,7 +158,7 @@ static void hostile_as_peer(struct sim *s, enum attack a)
     if (a != ATTACK_CRUMBS)
         hostile_send(s, to, &ip, &seg, a);
     else if (f->side[!to].stream)
-        hostile_crumbs(s, to, &ip, &seg, LIST_ENTRY(f->side[!to].stream, struct tcp, stream));
+        hostile_crumbs(s, to, &ip, &seg, LIST_ENTRY(f->side[!to].stream, struct tcp, flow.stream));
 }
 
 static void hostile_as_client(struct sim *s, enum attack a)

@@ -648,7 +648,7 @@ static void sim_check(struct sim *s)
     for (int i = 0; i < s->flows; i++)
         for (int j = 0; j < 2; j++) {
             struct stream *stream = s->flow[i].side[j].stream;
-            const char *why = stream ? tcp_check(LIST_ENTRY(stream, struct tcp, stream)) : NULL;
+            const char *why = stream ? tcp_check(LIST_ENTRY(stream, struct tcp, flow.stream)) : NULL;
 
             if (why)
                 sim_fail(s, why, (uint64_t)i, (uint64_t)j);

@@ -161,10 +161,11 @@ static inline const char *tcp_check_windows(const struct tcp *t)
 /* Nobody writes what all flows at rest share. */
 static inline const char *tcp_check_at_rest(const struct tcp *t)
 {
-    const struct tcp_work *w = t->engine->at_rest;
+    const struct tcp_work *w = t->work->engine->at_rest;
     struct tcp_work fresh;
 
     memset(&fresh, 0, sizeof(fresh)); /* its padding too */
+    fresh.engine = w->engine;
     fresh.reo_wnd_mult = 1;
     fresh.runs = w->runs;
     fresh.by_time = w->by_time;

@@ -51,7 +51,7 @@ static void flows_are_found_by_every_part_of_their_key(void **state)
 static void flows_of_one_address_share_a_client(void **state)
 {
     struct flow_table *t = &rig.net.flows;
-    struct flow f[3] = {{.hash = 0}};
+    struct flow f[3] = {{.mark = 0}};
     struct flow_key key;
 
     (void)state;
@@ -73,7 +73,7 @@ static void a_full_table_refuses_and_leaves_the_flow_untouched(void **state)
 {
     static const struct flow untouched;
     struct flow_table *t = &rig.net.flows;
-    struct flow f[2] = {{.hash = 0}};
+    struct flow f[2] = {{.mark = 0}};
     struct flow_key key;
 
     (void)state;

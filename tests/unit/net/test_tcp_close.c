@@ -6,7 +6,7 @@
 
 static const struct stream_ops *ops(const struct tcp_rig *r)
 {
-    return r->t->stream.ops;
+    return r->t->flow.stream.ops;
 }
 
 static enum drop in_syn(struct tcp_rig *r, uint32_t seq, uint32_t ts)
@@ -24,7 +24,7 @@ static uint32_t wait_alone(struct tcp_rig *r)
 
     rig_enter(r, TCP_TIME_WAIT);
     last = r->t->snd_nxt;
-    ops(r)->free(&r->t->stream);
+    ops(r)->free(&r->t->flow.stream);
     r->t = NULL;
     return last;
 }
@@ -102,7 +102,7 @@ static void a_close_with_data_unread_resets(void **state)
     rig_enter(&r, TCP_ESTABLISHED);
     (void)rig_in(&r, TCP_ACK, r.snd, rig_ours(&r), 10);
     rig_forget_output(&r);
-    ops(&r)->close(&r.t->stream);
+    ops(&r)->close(&r.t->flow.stream);
     rig_out(&r, TCP_RST | TCP_ACK, rig_ours(&r), r.snd + 10, 0);
     assert_int_equal(r.t->state, TCP_CLOSED);
     rig_deinit(&r);
@@ -115,7 +115,7 @@ static void data_after_the_close_resets(void **state)
     (void)state;
     rig_init(&r);
     rig_enter(&r, TCP_ESTABLISHED);
-    ops(&r)->close(&r.t->stream);
+    ops(&r)->close(&r.t->flow.stream);
     rig_out(&r, TCP_FIN | TCP_ACK, rig_ours(&r), r.snd, 0);
     assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r) + 1, 1), DROP_TCP_CLOSED_READING);
     rig_out(&r, TCP_RST | TCP_ACK, rig_ours(&r) + 1, r.snd, 0);
@@ -129,10 +129,10 @@ static void an_abort_sends_a_reset_at_once(void **state)
     (void)state;
     rig_init(&r);
     rig_enter(&r, TCP_ESTABLISHED);
-    ops(&r)->abort(&r.t->stream);
+    ops(&r)->abort(&r.t->flow.stream);
     assert_int_equal(r.out_count, 1);
     rig_out(&r, TCP_RST | TCP_ACK, rig_ours(&r), r.snd, 0);
-    assert_int_equal(ops(&r)->why(&r.t->stream), ADIT_ECANCELED);
+    assert_int_equal(ops(&r)->why(&r.t->flow.stream), ADIT_ECANCELED);
     rig_deinit(&r);
 }
 
@@ -216,7 +216,7 @@ static void the_successor_begins_beyond_what_was_sent_even_if_its_clock_does_not
     (void)rig_in(&r, TCP_FIN | TCP_ACK, r.snd++, last, 0);
     assert_int_equal(r.t->state, TCP_TIME_WAIT);
     rig_drain_ready(&r);
-    ops(&r)->free(&r.t->stream);
+    ops(&r)->free(&r.t->flow.stream);
     assert_int_equal(in_syn(&r, r.snd + 1, 0), DROP_NONE);
     r.t = rig_ready(&r);
     assert_non_null(r.t);
@@ -233,7 +233,7 @@ static void a_closed_flow_without_progress_is_reset_after_a_minute(void **state)
     r.wnd = 0;
     rig_enter(&r, TCP_ESTABLISHED);
     rig_write(&r, 100);
-    ops(&r)->close(&r.t->stream);
+    ops(&r)->close(&r.t->flow.stream);
     rig_sleep(&r, 59 * SECOND);
     assert_int_equal(r.t->state, TCP_ESTABLISHED);
     rig_forget_output(&r);
@@ -257,10 +257,10 @@ static void a_flow_is_over_only_when_what_was_received_is_read(void **state)
     rig_forget_output(&r);
     (void)rig_in(&r, TCP_ACK, r.snd + 11, rig_ours(&r) + 1, 0);
     assert_int_equal(r.t->state, TCP_CLOSED);
-    assert_false(stream_events(&r.t->stream) & STREAM_CLOSED);
+    assert_false(stream_events(&r.t->flow.stream) & STREAM_CLOSED);
     rig_drain_ready(&r);
-    ops(&r)->consume(&r.t->stream, 10);
-    assert_true(stream_events(&r.t->stream) & STREAM_CLOSED);
+    ops(&r)->consume(&r.t->flow.stream, 10);
+    assert_true(stream_events(&r.t->flow.stream) & STREAM_CLOSED);
     assert_ptr_equal(rig_ready(&r), r.t);
     rig_deinit(&r);
 }
@@ -273,7 +273,7 @@ static void a_closed_flow_that_goes_forward_is_not_reset(void **state)
     rig_init(&r);
     rig_enter(&r, TCP_ESTABLISHED);
     rig_write(&r, 5000);
-    ops(&r)->close(&r.t->stream);
+    ops(&r)->close(&r.t->flow.stream);
     rig_forget_output(&r);
     assert_int_equal(r.t->state, TCP_FIN_WAIT_1);
     for (uint32_t i = 1; i <= 5; i++) { /* a slow reader */
@@ -319,7 +319,7 @@ static void end_with_octets_unread(struct tcp_rig *r, enum tcp_state last)
     rig_forget_output(r);
     (void)rig_in(r, TCP_ACK, r->snd + 11, r->t->snd_nxt, 0);
     assert_int_equal(r->t->state, last);
-    assert_false(stream_events(&r->t->stream) & STREAM_CLOSED);
+    assert_false(stream_events(&r->t->flow.stream) & STREAM_CLOSED);
     rig_drain_ready(r);
 }
 
@@ -331,10 +331,10 @@ static void a_handler_may_let_go_of_an_ended_flow_that_it_has_not_read(void **st
 
         end_with_octets_unread(&r, i & 1 ? TCP_TIME_WAIT : TCP_CLOSED);
         if (i & 2)
-            ops(&r)->close(&r.t->stream);
+            ops(&r)->close(&r.t->flow.stream);
         else
-            ops(&r)->abort(&r.t->stream);
-        assert_true(stream_events(&r.t->stream) & STREAM_CLOSED);
+            ops(&r)->abort(&r.t->flow.stream);
+        assert_true(stream_events(&r.t->flow.stream) & STREAM_CLOSED);
         assert_ptr_equal(rig_ready(&r), r.t);
         rig_deinit(&r);
     }

@@ -154,10 +154,10 @@ static void initial_numbers_differ_by_tuple_and_advance_with_the_clock(void **st
     assert_int_equal(rig_in_segment(&r, other, "", 0), DROP_NONE);
     t = rig_ready(&r);
     assert_int_not_equal(t->iss, first);
-    t->stream.ops->abort(&t->stream);
-    t->stream.ops->free(&t->stream);
-    r.t->stream.ops->abort(&r.t->stream);
-    r.t->stream.ops->free(&r.t->stream);
+    t->flow.stream.ops->abort(&t->flow.stream);
+    t->flow.stream.ops->free(&t->flow.stream);
+    r.t->flow.stream.ops->abort(&r.t->flow.stream);
+    r.t->flow.stream.ops->free(&r.t->flow.stream);
     r.now_ns += 4000ull * 1000;
     syn_with(&r, plain_syn);
     assert_int_equal(r.t->iss, first + 1000);

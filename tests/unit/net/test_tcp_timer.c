@@ -233,7 +233,7 @@ static void nothing_read_at_rest_leaves_what_all_share(void **state)
     rig_sleep(&r, 3 * SECOND);
     assert_false(tcp_is_awake(r.t));
     limit_bytes = r.t->rcv_limit;
-    r.t->stream.ops->consume(&r.t->stream, 0);
+    r.t->flow.stream.ops->consume(&r.t->flow.stream, 0);
     assert_int_equal(r.t->rcv_limit, limit_bytes);
     assert_null(tcp_check(r.t));
     rig_silent(&r);

@@ -228,7 +228,7 @@ static inline void kernel_syn(struct kernel_rig *k)
 
 static inline struct kernel_stream *kernel_of_conn(const adit_conn *c)
 {
-    return LIST_ENTRY(c->stream, struct kernel_stream, stream);
+    return LIST_ENTRY(&c->flow->stream, struct kernel_stream, nat.flow.stream);
 }
 
 /* The SYN that left is answered by the kernel, whose listener the client connects to. */

@@ -14,7 +14,6 @@
 /* A stream whose events the test sets and which counts what is asked of it. */
 struct fake {
     struct flow flow;
-    struct stream stream;
     unsigned events;
     int accepted, rejected, aborted, closed, freed, settled;
     int verdict, why;
@@ -40,7 +39,7 @@ static struct rig *rig;
 
 static struct fake *fake_of(const struct stream *s)
 {
-    return LIST_ENTRY(s, struct fake, stream);
+    return LIST_ENTRY(s, struct fake, flow.stream);
 }
 
 static unsigned fake_events(const struct stream *s)
@@ -143,7 +142,7 @@ static int fake_start(struct stack *s)
 
 static struct stream *fake_stream(struct flow *f)
 {
-    return &LIST_ENTRY(f, struct fake, flow)->stream;
+    return &f->stream;
 }
 
 static void fake_set_now(struct stack *s, uint64_t now_ns)
@@ -248,7 +247,7 @@ static void rig_flow_arrives(void)
 
     ip_map4(key.client, client);
     ip_map4(key.remote, remote);
-    rig->fake.stream.ops = &fake_stream_ops;
+    rig->fake.flow.stream.ops = &fake_stream_ops;
     rig->fake.events = STREAM_NEW;
     assert_true(flow_insert(&rig->net.flows, &rig->fake.flow, &key, flow_hash(&rig->net.flows, &key)));
     net_set_ready(&rig->net, &rig->fake.flow);
