@@ -101,7 +101,7 @@ static void dial_tell(struct loop_task *t)
     int err = d->err;
     adit_socket s = d->s;
 
-    memory_free(loop_memory(d->loop), d, d->len_bytes);
+    loop_release(d->loop, d, d->len_bytes);
     fn(arg, err, s);
 }
 
@@ -234,20 +234,20 @@ static void resolve_done(uv_getaddrinfo_t *request, int status, struct addrinfo 
         dial_next(d);
     }
     uv_freeaddrinfo(list);
-    memory_free(loop_memory(r->loop), r, sizeof(*r));
+    loop_release(r->loop, r, sizeof(*r));
 }
 
 /* 0, or a code. */
 static int dial_resolve(struct dial *d)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    struct resolve *r = memory_alloc(loop_memory(d->loop), sizeof(*r));
+    struct resolve *r = loop_alloc(d->loop, sizeof(*r));
 
     if (!r)
         return ADIT_ENOMEM;
     *r = (struct resolve){.request.data = r, .loop = d->loop, .dial = d};
     if (uv_getaddrinfo(&d->loop->uv, &r->request, resolve_done, d->host, NULL, &hints) < 0) {
-        memory_free(loop_memory(d->loop), r, sizeof(*r));
+        loop_release(d->loop, r, sizeof(*r));
         return ADIT_ENAME;
     }
     d->resolve = r;
@@ -273,12 +273,11 @@ static struct dial *dial_alloc(struct adit_loop *l, const adit_dest *to, unsigne
     size_t host_bytes = to->host ? strnlen(to->host, DIAL_HOST_BYTES_MAX) : 0;
     size_t attempts_bytes = attempts_max * sizeof(struct dial_attempt);
     size_t len_bytes = sizeof(struct dial) + attempts_bytes + host_bytes + 1;
-    struct dial *d = memory_alloc(loop_memory(l), len_bytes);
+    struct dial *d = loop_alloc(l, len_bytes);
     char *host;
 
     if (!d)
         return NULL;
-    memset(d, 0, len_bytes);
     d->len_bytes = len_bytes;
     if (host_bytes == 0)
         return d;
@@ -340,5 +339,5 @@ void dial_cancel(struct dial *d)
     dial_halt(d);
     if (d->is_settled && d->s != ADIT_NO_SOCKET)
         sock_close(d->s);
-    memory_free(loop_memory(d->loop), d, d->len_bytes);
+    loop_release(d->loop, d, d->len_bytes);
 }

@@ -76,9 +76,19 @@ void loop_task_stop(struct loop_task *t)
     list_remove(&t->node);
 }
 
-struct memory *loop_memory(struct adit_loop *l)
+static struct memory *loop_memory(struct adit_loop *l)
 {
     return l->config.memory ? l->config.memory : &l->own_memory;
+}
+
+void *loop_alloc(struct adit_loop *l, size_t len_bytes)
+{
+    return bins_alloc(&l->bins, len_bytes);
+}
+
+void loop_release(struct adit_loop *l, void *p, size_t len_bytes)
+{
+    bins_free(&l->bins, p, len_bytes);
 }
 
 void loop_keep_leftover(struct adit_loop *l, struct loop_leftover *o)
@@ -473,6 +483,7 @@ int loop_new(struct adit_loop **out, const struct loop_config *c, adit_error *er
     l->posts_end = &l->posts;
     l->is_fresh = true;
     spin_init(&l->spin, ready_cpus());
+    bins_init(&l->bins, loop_memory(l));
     pipe_pool_init(&l->pipes, loop_memory(l));
     list_init(&l->tasks);
     list_init(&l->leftovers);
@@ -522,6 +533,7 @@ void loop_free(struct adit_loop *l)
     ready_close(&l->ready);
     free(l->slots);
     pipe_pool_deinit(&l->pipes);
+    bins_deinit(&l->bins);
     memory_free(&l->own_memory, l->scratch, LOOP_SCRATCH_BYTES);
     free(l);
 }

@@ -15,6 +15,7 @@
  * callback leaves in one batch. */
 #pragma once
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "adit/adit.h"
 #include "base/list.h"
@@ -49,8 +50,10 @@ void loop_stop(struct adit_loop *l);             /* on the loop's thread */
 /* Async-signal-safe and callable from any thread: makes the loop turn once and call `fn` of loop_set_wake. */
 void loop_wake(struct adit_loop *l);
 void loop_set_wake(struct adit_loop *l, void (*fn)(void *arg), void *arg);
-/* What objects of the loop's thread are made of: the budget of its worker. */
-struct memory *loop_memory(struct adit_loop *l);
+/* Objects of the loop's thread, on the budget of its worker. Zeroed; NULL: no memory. */
+void *loop_alloc(struct adit_loop *l, size_t len_bytes);
+/* len_bytes: as it was allocated. p may be NULL. */
+void loop_release(struct adit_loop *l, void *p, size_t len_bytes);
 bool loop_is_own_thread(const struct adit_loop *l); /* or nobody runs it yet */
 bool loop_runs_here(const struct adit_loop *l);     /* this thread is the one that runs it */
 

@@ -3,6 +3,7 @@
 #pragma once
 #include <stdatomic.h>
 #include <uv.h>
+#include "base/bins.h"
 #include "sock/loop.h"
 #include "sock/ready.h"
 #include "sock/splice.h"
@@ -27,6 +28,7 @@ struct loop_post {
 struct adit_loop {
     struct loop_config config;
     struct memory own_memory; /* the scratch, which a small budget must not refuse; all, where config.memory is NULL */
+    struct bins bins;
     struct ready ready;
     uv_loop_t uv;
     uv_async_t async;

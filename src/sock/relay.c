@@ -527,13 +527,11 @@ void relay_stream_ready(struct relay *r)
 struct relay *relay_new(struct adit_loop *l, struct stream *stream, adit_socket s,
                         uint64_t half_closed_ns, void (*done)(void *arg, int why), void *arg)
 {
-    struct relay *r = memory_alloc(loop_memory(l), sizeof(*r));
+    struct relay *r = loop_alloc(l, sizeof(*r));
 
-    if (r)
-        memset(r, 0, sizeof(*r));
     if (!r || watch_add(l, &r->watch, s, 0, true, relay_socket_ready) < 0) {
         sock_abort(s);
-        memory_free(loop_memory(l), r, sizeof(*r));
+        loop_release(l, r, sizeof(*r));
         return NULL;
     }
     r->stream = stream;
@@ -566,5 +564,5 @@ void relay_free(struct relay *r)
     }
     loop_task_stop(&r->task);
     loop_timer_stop(r->watch.loop, &r->timer);
-    memory_free(loop_memory(r->watch.loop), r, sizeof(*r));
+    loop_release(r->watch.loop, r, sizeof(*r));
 }

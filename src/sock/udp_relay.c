@@ -203,11 +203,13 @@ void udp_relay_ready(struct udp_relay *r)
 
 struct udp_relay *udp_relay_new(struct adit_loop *l, const struct sock_config *c, struct udp *u)
 {
-    struct udp_relay *r = memory_alloc(loop_memory(l), sizeof(*r));
+    struct udp_relay *r = loop_alloc(l, sizeof(*r));
 
     if (!r)
         return NULL;
-    *r = (struct udp_relay){.loop = l, .config = c, .udp = u};
+    r->loop = l;
+    r->config = c;
+    r->udp = u;
     return r;
 }
 
@@ -223,5 +225,5 @@ void udp_relay_free(struct udp_relay *r)
         watch_remove(&r->sides[i].watch);
         sock_close(r->sides[i].socket.fd);
     }
-    memory_free(loop_memory(r->loop), r, sizeof(*r));
+    loop_release(r->loop, r, sizeof(*r));
 }

@@ -58,13 +58,11 @@ static void conn_touch(adit_conn *c)
 /* NULL: no memory. */
 static struct conn_search *conn_search(adit_conn *c)
 {
-    struct memory *memory = c->stack->config.net->memory;
-
     if (c->search)
         return c->search;
-    c->search = memory_alloc(memory, sizeof(*c->search));
+    c->search = loop_alloc(c->stack->config.loop, sizeof(*c->search));
     if (c->search)
-        *c->search = (struct conn_search){.conn = c};
+        c->search->conn = c;
     return c->search;
 }
 
@@ -87,7 +85,7 @@ static void conn_end_search(adit_conn *c)
         return;
     dial_cancel(c->search->dial);
     conn_unwatch(c);
-    memory_free(c->stack->config.net->memory, c->search, sizeof(*c->search));
+    loop_release(c->stack->config.loop, c->search, sizeof(*c->search));
     c->search = NULL;
 }
 

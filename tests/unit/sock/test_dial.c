@@ -244,20 +244,26 @@ static void an_address_costs_little_of_the_workers_budget_and_gives_it_back(void
     struct memory memory;
     struct loop_config config = {.memory = &memory};
     struct outcome o = {0};
+    struct dial *dials[100];
     struct adit_loop *l;
     adit_dest to = {0};
-    int fd = listener(&to.addr, 4, 1);
+    int fd = listener(&to.addr, 4, 100), count = 0;
 
     (void)state;
-    memory_init(&memory, 512, NULL);
+    memory_init(&memory, 16 * 1024, NULL);
     l = rig_loop_with(&config);
-    assert_non_null(dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, dial_done, &o));
-    assert_in_range(memory.used_bytes, 1, 320);
-    assert_null(dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, dial_done, &o));
+    while (count < 100 && (dials[count] = dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, dial_done, &o)))
+        count++;
+    assert_in_range(count, 16 * 1024 / 320, 99);
+    while (count > 1)
+        dial_cancel(dials[--count]);
     rig_until(l, &o.told, 1);
     assert_int_equal(o.err, 0);
-    assert_int_equal(memory.used_bytes, 0);
+    dials[0] = dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, dial_done, &o);
+    assert_non_null(dials[0]);
+    dial_cancel(dials[0]);
     loop_free(l);
+    assert_int_equal(memory.used_bytes, 0);
     close(o.s);
     close(fd);
 }
