@@ -517,6 +517,7 @@ static int worker_init_net(struct worker *w, adit_error *err)
         .pending_ns = ms_to_ns(o->dial_ms) + ms_to_ns(500),
         .udp_filtering = o->udp_filtering,
         .allow_martians = o->allow_martians != 0,
+        .device_big_tcp4 = w->device->big_tcp4,
         .device_uso = w->device->uso,
         .trust_partial_csum = w->device->partial_csum,
         .aliases = o->aliases,

@@ -102,7 +102,8 @@ typedef struct adit_options {
     const adit_socket *fds;  /* ADIT_DEV_FD: one per queue; several are queues of one device, and as many workers */
     size_t fds_count;
     int take_fds;            /* 0: duplicated, yours stay open; 1: ours from the call of adit_new on, also when it fails */
-    int fd_vnet_hdr;         /* each packet on the descriptors carries a 10-octet virtio-net header */
+    int fd_vnet_hdr;         /* 1: each packet on the descriptors carries a 10-octet virtio-net header. Or what adit_device_open()
+                                said: that, and what its self-tests found the kernel able of */
     int fd_family_prefix;    /* ... or the 4-octet address family of utun */
     adit_output_fn output;   /* ADIT_DEV_EXTERNAL */
     void *output_ctx;

@@ -48,6 +48,7 @@ struct device {
     adit_socket fd;          /* readable when recv has something; ADIT_NO_SOCKET: the owner is told otherwise */
     uint32_t mtu_bytes;
     bool tso, uso;           /* takes TCP super-segments, UDP trains without splitting them here */
+    bool big_tcp4;           /* super-segments of TCP over IPv4 may be longer than an IP packet can state: total length 0 */
     bool partial_csum;       /* gives and takes partial checksums, from a kernel */
     char ifname[16];         /* "" where there is none */
     char describe[64];       /* for the status: "vnet_hdr tso4 tso6 uso" */

@@ -19,12 +19,12 @@
 #include "base/memory.h"
 #include "dev/dev.h"
 #include "dev/offload.h"
+#include "wire/ip.h"
 
 enum {
     QUEUE_PACKETS_MAX = 1024, /* a power of two */
     QUEUE_BYTES_MAX = 4 * 1024 * 1024,
     EXTERNAL_MTU_DEFAULT = 1500,
-    PACKET_BYTES_MAX = 65535,
 };
 
 struct external {
@@ -83,7 +83,7 @@ size_t external_push(struct device *d, const adit_packet *p, size_t n)
         return 0;
     x = external_of(d);
     for (size_t i = 0; i < n; i++) {
-        if (p[i].len == 0 || p[i].len > PACKET_BYTES_MAX) {
+        if (p[i].len == 0 || p[i].len > IP_PACKET_BYTES_MAX) {
             d->drops[DROP_IP_TRUNCATED]++;
             continue;
         }
@@ -117,7 +117,7 @@ static int external_send_one(struct external *x, const struct packet_out *p)
 {
     adit_packet out = {.data = x->flat->data};
 
-    if (packet_out_bytes(p) > PACKET_BYTES_MAX)
+    if (packet_out_bytes(p) > IP_PACKET_BYTES_MAX)
         return ADIT_EINVAL;
     out.len = offload_flatten(p, x->flat->data);
     x->dev.writes++;

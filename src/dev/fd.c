@@ -4,7 +4,8 @@
  *
  * The host says what stands in front of each packet: a virtio-net header (fd_vnet_hdr), the address family of utun
  * (fd_family_prefix), or nothing. Where the system can tell (a Linux TUN) it is asked, and a contradiction is an error
- * with a sentence instead of garbage at run time. With a virtio-net header the offloads are asked for; where the kernel
+ * with a sentence instead of garbage at run time. With a virtio-net header the offloads are asked for, and what
+ * adit_device_open() found out about the device is believed; where the kernel
  * does not answer (a socket, behind which the host speaks the format itself) the other side is taken to know partial
  * checksums and TCP super-segments, which whoever speaks virtio-net must, and no UDP trains, which are younger.
  *
@@ -121,6 +122,7 @@ static const struct device_ops fd_ops = {
 static int fd_configure(struct vnet_config *c, const adit_options *o, int fd, adit_error *err)
 {
     struct tunfd q;
+    unsigned known;
     int rc = fd_check_kind(fd, err);
 
     if (rc != ADIT_OK)
@@ -145,6 +147,9 @@ static int fd_configure(struct vnet_config *c, const adit_options *o, int fd, ad
         return invalid(err, "the TUN's virtio-net header is not of 10 octets",
                        "TUNSETVNETHDRSZ 10");
     c->takes = q.is_tun ? tunfd_set_offloads(fd) : VNET_CSUM | VNET_TSO4 | VNET_TSO6;
+    known = fd_vnet_hdr_takes(o->fd_vnet_hdr);
+    if (q.is_tun && known != 0)
+        c->takes = (c->takes | VNET_BIG4) & known;
     return ADIT_OK;
 }
 

@@ -23,6 +23,7 @@
 #include "dev/dev.h"
 #include "dev/offload.h"
 #include "dev/wrapper.h"
+#include "wire/ip.h"
 
 enum {
     BLOCK_SECTION = 0x0a0d0d0a,
@@ -36,7 +37,6 @@ enum {
     OPTION_EPB_FLAGS = 2,
     FLAG_INBOUND = 1,
     FLAG_OUTBOUND = 2,
-    PACKET_BYTES_MAX = 65535,
 };
 
 struct block_head { /* of an enhanced packet block */
@@ -53,7 +53,7 @@ struct block_tail {
 _Static_assert(sizeof(struct block_head) == 28 && sizeof(struct block_head) <= BUF_HEADROOM,
                "fits the headroom");
 _Static_assert(sizeof(struct block_tail) == 16, "as in the file");
-_Static_assert(PACKET_BYTES_MAX + 3 + sizeof(struct block_tail) <= BUF_PACKET_BYTES,
+_Static_assert(IP_PACKET_BYTES_MAX + 3 + sizeof(struct block_tail) <= BUF_PACKET_BYTES,
                "a block fits the buffer");
 
 struct pcap {
@@ -181,7 +181,7 @@ static void pcap_write_in(struct pcap *c, const struct packet *p, uint64_t now_n
 {
     struct packet copy = *p;
 
-    if (p->len_bytes > PACKET_BYTES_MAX)
+    if (p->len_bytes > IP_PACKET_BYTES_MAX)
         return;
     copy.data = c->block->data;
     memcpy(copy.data, p->data, p->len_bytes);
@@ -191,7 +191,7 @@ static void pcap_write_in(struct pcap *c, const struct packet *p, uint64_t now_n
 
 static void pcap_write_out(struct pcap *c, const struct packet_out *p, uint64_t now_ns)
 {
-    if (packet_out_bytes(p) <= PACKET_BYTES_MAX)
+    if (packet_out_bytes(p) <= IP_PACKET_BYTES_MAX)
         pcap_write_block(c, offload_flatten(p, c->block->data), FLAG_OUTBOUND, now_ns);
 }
 
@@ -263,6 +263,7 @@ static int pcap_new(struct device **out, struct device *inner, const struct pcap
     *c = *settings;
     c->block = block;
     wrapper_init(&c->dev, &pcap_ops, inner);
+    c->dev.big_tcp4 = false; /* a file's packets are such as can state their length */
     *out = &c->dev;
     return ADIT_OK;
 }
@@ -272,7 +273,7 @@ int pcap_open(struct device **out, struct device *inner,
               uint32_t snap_bytes, uint64_t now_ns)
 {
     const struct pcap settings = {.write = write, .ctx = ctx,
-                                  .snap_bytes = snap_bytes ? snap_bytes : PACKET_BYTES_MAX,
+                                  .snap_bytes = snap_bytes ? snap_bytes : IP_PACKET_BYTES_MAX,
                                   .offset_ns = real_ns() - now_ns};
     int rc = pcap_new(out, inner, &settings);
 

@@ -13,12 +13,18 @@
  * word. What it proves: the kernel takes trains and takes them apart rightly at a socket without
  * UDP_GRO (Linux 7.0 to 7.1.4 corrupts them there). What it does not: that forwarding them is right.
  *
- * Neither reads from the TUN, so packets of others that wait there are not disturbed, and nothing is sent to it by the
+ * BIG TCP. A kernel that knows it (Linux 6.3) takes the length of a super-segment whose IPv4 header says 0 from the write;
+ * an older one accepts the write and throws the packet away. So a raw socket looks on: it sees what is delivered to our own
+ * address, and how long that was. The segment carries RST to a port where nobody is, too.
+ *
+ * None of them reads from the TUN, so packets of others that wait there are not disturbed, and nothing is sent to it by the
  * kernel in reply. The source address is a neighbour of ours within the prefix. */
 #include "dev/selftest_linux.h"
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -37,6 +43,7 @@ enum {
     TRAIN_TAIL_BYTES = 90,
     TRAIN_COUNT = 3,
     TRAIN_TOTAL_BYTES = TRAIN_BYTES * (TRAIN_COUNT - 1) + TRAIN_TAIL_BYTES,
+    BIG_BYTES = 128 * 1024,
     TSO_BYTES = 1000,
     TSO_REST_BYTES = 20, /* what the whole length leaves after division by TSO_BYTES */
     PORT_DISCARD = 9,
@@ -85,6 +92,38 @@ static bool probe_write(struct probe *t, struct packet_out *p, uint8_t proto,
     return writev(t->fd, iov, 3) >= 0 || errno != EINVAL;
 }
 
+/* A socket bound to our own address. port: NULL, or what it was given. */
+static int socket_at(const struct netlink_prefix *own, int type, int protocol, uint16_t *port)
+{
+    struct sockaddr_storage at;
+    adit_addr bound = own->addr;
+    int len, fd;
+    socklen_t bound_bytes = sizeof(at);
+
+    if (adit_addr_to_sockaddr(&own->addr, &at, &len) != ADIT_OK)
+        return -1;
+    fd = socket(at.ss_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
+    if (fd < 0)
+        return -1;
+    if (bind(fd, (struct sockaddr *)&at, (socklen_t)len) != 0 ||
+        getsockname(fd, (struct sockaddr *)&at, &bound_bytes) != 0 ||
+        adit_addr_from_sockaddr(&bound, &at) != ADIT_OK) {
+        close(fd);
+        return -1;
+    }
+    if (port)
+        *port = bound.port;
+    return fd;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 static void put_payload(struct packet_out *p, uint8_t *payload, uint32_t len_bytes)
 {
     p->slices_count = 1;
@@ -104,37 +143,52 @@ static bool tso_is_accepted(struct probe *t, size_t ip_bytes)
     return probe_write(t, &p, IP_PROTO_TCP, TCP_HEADER_BYTES);
 }
 
-/* ---------------------------------------------------------------------------------------- trains -- */
-
-static int socket_at(const struct netlink_prefix *own, uint16_t *port)
+/* A reset of that much payload from the neighbour to us, by a port pair that nobody uses. False: the kernel refused the write. */
+static bool write_reset(struct probe *t, uint8_t *payload, uint32_t len_bytes)
 {
-    struct sockaddr_storage at;
-    adit_addr bound = own->addr;
-    int len, fd;
-    socklen_t bound_bytes = sizeof(at);
+    struct packet_out p = {.gso_bytes = TSO_BYTES};
+    const struct tcp_segment s = {
+        .src_port = PORT_DISCARD, .dst_port = PORT_DISCARD, .flags = TCP_RST};
 
-    if (adit_addr_to_sockaddr(&own->addr, &at, &len) != ADIT_OK)
-        return -1;
-    fd = socket(at.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return -1;
-    if (bind(fd, (struct sockaddr *)&at, (socklen_t)len) != 0 ||
-        getsockname(fd, (struct sockaddr *)&at, &bound_bytes) != 0 ||
-        adit_addr_from_sockaddr(&bound, &at) != ADIT_OK) {
-        close(fd);
-        return -1;
+    put_payload(&p, payload, len_bytes);
+    tcp_emit(p.headers + IP4_HEADER_BYTES, &s);
+    return probe_write(t, &p, IP_PROTO_TCP, TCP_HEADER_BYTES);
+}
+
+/* The raw socket sees the neighbour's segment of that length. What else it sees meanwhile is not meant. */
+static bool is_seen(int raw, const struct probe *t, uint32_t len_bytes)
+{
+    uint64_t end_ns = now_ns() + PLAIN_MS * 1000000ull;
+    struct pollfd readable = {.fd = raw, .events = POLLIN};
+    uint8_t head[IP4_HEADER_BYTES];
+
+    while (now_ns() < end_ns && poll(&readable, 1, PLAIN_MS) == 1) {
+        ssize_t got = recv(raw, head, sizeof(head), MSG_TRUNC | MSG_DONTWAIT);
+
+        if (got == (ssize_t)(IP4_HEADER_BYTES + TCP_HEADER_BYTES + len_bytes) &&
+            memcmp(head + 12, t->ip.src + 12, 4) == 0)
+            return true;
     }
-    *port = bound.port;
-    return fd;
+    return false;
 }
 
-static uint64_t now_ns(void)
+bool selftest_big4(int fd, const struct netlink_prefix *own)
 {
-    struct timespec t;
+    int raw = socket_at(own, SOCK_RAW, IPPROTO_TCP, NULL);
+    uint8_t *payload = calloc(1, BIG_BYTES);
+    struct probe t;
+    bool ok;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    probe_init(&t, fd, own);
+    ok = raw >= 0 && payload && write_reset(&t, payload, 2 * TSO_BYTES) && is_seen(raw, &t, 2 * TSO_BYTES) &&
+         write_reset(&t, payload, BIG_BYTES) && is_seen(raw, &t, BIG_BYTES);
+    free(payload);
+    if (raw >= 0)
+        close(raw);
+    return ok;
 }
+
+/* ---------------------------------------------------------------------------------------- trains -- */
 
 /* The next datagram is exactly these octets. *arrived: there was one at all. */
 static bool arrives(int fd, int timeout_ms, const uint8_t *want, size_t want_bytes, bool *arrived)
@@ -191,7 +245,7 @@ static bool trains_work(struct probe *t, size_t ip_bytes, const struct netlink_p
     uint8_t payload[TRAIN_TOTAL_BYTES];
     uint16_t port;
     bool ok = true, arrived;
-    int fd = socket_at(own, &port);
+    int fd = socket_at(own, SOCK_DGRAM, 0, &port);
 
     if (fd < 0)
         return true;

@@ -173,14 +173,14 @@ static int tun_offloads(struct tun *t)
 
     if (!t->has_header) {
         (void)ioctl(t->fd, TUNSETOFFLOAD, 0UL); /* an adopted one may have some on */
-        t->refused = t->o->no_offload ? 0 : VNET_ALL;
+        t->refused = t->o->no_offload ? 0 : VNET_OFFLOADS;
         return ADIT_OK;
     }
     if (ioctl(t->fd, TUNSETVNETHDRSZ, &header_bytes) != 0)
         return error_set(t->err, ADIT_ENOTSUP, errno, "TUNSETVNETHDRSZ",
                          "the kernel refuses the virtio-net header", "set no_offload");
     t->takes = tunfd_set_offloads(t->fd);
-    t->refused = VNET_ALL & ~t->takes;
+    t->refused = VNET_OFFLOADS & ~t->takes;
     return ADIT_OK;
 }
 
@@ -261,6 +261,8 @@ static void tun_test(struct tun *t)
             t->failed |= selftest_run(t->fd, &own, t->takes);
     }
     t->takes &= ~t->failed;
+    if (t->takes & VNET_TSO4 && tun_first_addr(t, 4, &own) && selftest_big4(t->fd, &own))
+        t->takes |= VNET_BIG4;
 }
 
 /* In the namespace that is the device's. */
@@ -476,7 +478,7 @@ int tun_open_fds(const adit_options *o, adit_socket *fds, int *vnet_hdr, char na
     fds[0] = t.fd;
     for (size_t i = 0; i < t.queues_count; i++)
         fds[1 + i] = t.queues[i];
-    *vnet_hdr = t.has_header;
+    *vnet_hdr = t.has_header ? fd_vnet_hdr_of(t.takes) : 0;
     memcpy(name, t.name, sizeof(t.name));
     return ADIT_OK;
 }

@@ -17,7 +17,8 @@
  * Writing. One system call a packet: the frame header is put into the prefix that struct packet_out has in front of its
  * headers, so both are one piece, and payload is written from where it lies.
  *
- * What the other side does not take is done here: partial checksums are completed, super-segments split. A kernel that
+ * What the other side does not take is done here: partial checksums are completed, super-segments split, in shorter ones where
+ * they are longer than an IP packet and no kernel is known to take such. A kernel that
  * refuses a super-segment (EINVAL: some do where the last part is short, others are old) gets its parts, and after three
  * refusals of a kind none of that kind any more; the host is told. A UDP train of more parts than old kernels allow is
  * sent as several. When the descriptor is full in the midst of the parts, the rest is lost and counted: offering the whole
@@ -82,9 +83,10 @@ static uint32_t frame_bytes(enum vnet_framing framing)
 
 int vnet_takes_print(char *text, size_t text_bytes, unsigned takes)
 {
-    return snprintf(text, text_bytes, "%s%s%s%s", takes & VNET_CSUM ? "csum " : "",
+    return snprintf(text, text_bytes, "%s%s%s%s%s", takes & VNET_CSUM ? "csum " : "",
                     takes & VNET_TSO4 ? "tso4 " : "", takes & VNET_TSO6 ? "tso6 " : "",
-                    takes & (VNET_USO4 | VNET_USO6) ? "uso " : "");
+                    takes & (VNET_USO4 | VNET_USO6) ? "uso " : "",
+                    takes & VNET_BIG4 ? "big-tcp4 " : "");
 }
 
 /* Brings the public fields in line with what is taken. */
@@ -96,6 +98,7 @@ static void vnet_publish(struct vnet *v)
 
     v->dev.tso = takes & (VNET_TSO4 | VNET_TSO6);
     v->dev.uso = takes & (VNET_USO4 | VNET_USO6);
+    v->dev.big_tcp4 = takes & VNET_BIG4;
     v->dev.partial_csum = takes & VNET_CSUM;
     vnet_takes_print(words, sizeof(words), takes & ~(unsigned)VNET_CSUM);
     snprintf(v->dev.describe, sizeof(v->dev.describe), "%s%s",
@@ -407,6 +410,33 @@ void vnet_notice_refused(const struct vnet_config *c, const struct log *log, con
         c->notice(c->notice_ctx, &e);
 }
 
+/* The longest parts of a super-segment that an IP packet can state. */
+static uint32_t whole_packet_bytes(const struct packet_out *p)
+{
+    uint32_t room = IP_PACKET_BYTES_MAX - p->headers_bytes;
+
+    return room - room % p->gso_bytes;
+}
+
+static bool is_big(const struct packet_out *p)
+{
+    return p->headers[0] >> 4 == 4 && packet_out_bytes(p) > IP_PACKET_BYTES_MAX;
+}
+
+static int vnet_send_big(struct vnet *v, const struct packet_out *p)
+{
+    int rc = v->config.takes & VNET_BIG4 ? vnet_write(v, p) : ADIT_EINVAL;
+
+    if (rc != ADIT_EINVAL)
+        return rc;
+    if (v->config.takes & VNET_BIG4) {
+        v->config.takes &= ~(unsigned)VNET_BIG4;
+        vnet_publish(v);
+        vnet_notice_refused(&v->config, v->dev.log, "writev", VNET_BIG4, EINVAL);
+    }
+    return vnet_send_split(v, p, whole_packet_bytes(p));
+}
+
 /* The kernel said EINVAL to a super-segment. */
 static void vnet_count_refusal(struct vnet *v, unsigned kind)
 {
@@ -430,6 +460,8 @@ static int vnet_send_super(struct vnet *v, const struct packet_out *p)
 
     if (!(v->config.takes & kind))
         return vnet_send_split(v, p, p->gso_bytes);
+    if (is_big(p))
+        return vnet_send_big(v, p);
     if (kind & (VNET_USO4 | VNET_USO6) && p->payload_bytes > train_bytes)
         return vnet_send_split(v, p, train_bytes);
     rc = vnet_write(v, p);

@@ -17,8 +17,21 @@ enum { /* what the other side of the descriptor takes whole */
        VNET_USO4 = 4,
        VNET_USO6 = 8,
        VNET_CSUM = 16,
-       VNET_ALL = 31,
+       VNET_OFFLOADS = 31, /* all that a kernel can be asked about */
+       VNET_BIG4 = 32,     /* TSO4 beyond 64 KiB ("BIG TCP", Linux 6.3): of this only the self-test can tell */
 };
+
+/* What goes into fd_vnet_hdr for a descriptor of which this is known, self-tests included; and what is known by one:
+ * 0: nothing, the kernel is to be asked. */
+static inline int fd_vnet_hdr_of(unsigned takes)
+{
+    return (int)(1u | takes << 1);
+}
+
+static inline unsigned fd_vnet_hdr_takes(int fd_vnet_hdr)
+{
+    return (unsigned)fd_vnet_hdr >> 1;
+}
 
 struct vnet_config {
     const struct device_ops *ops; /* with vnet_recv, vnet_send, vnet_close */

@@ -81,6 +81,7 @@ struct net_config { /* copied; strings borrowed for life */
     uint64_t udp_unreplied_ns, udp_replied_ns, udp_dns_ns, icmp_ns, pending_ns;
     int udp_filtering;
     bool allow_martians;
+    bool device_big_tcp4;         /* super-segments of TCP over IPv4 may be longer than their header can state */
     bool device_uso;              /* trains may be sent (offload.c splits them where they may not) */
     bool trust_partial_csum;      /* PACKET_CSUM_PARTIAL comes from a kernel */
     const adit_alias *aliases;

@@ -206,6 +206,13 @@ static uint32_t whole_segments(const struct tcp *t, uint32_t len_bytes)
     return len_bytes - len_bytes % t->snd_mss_bytes;
 }
 
+static uint32_t tcp_segment_bytes_max(const struct tcp *t)
+{
+    bool is_big = t->work->engine->net->config.device_big_tcp4 && ip_is_mapped4(t->flow.key.client);
+
+    return is_big ? TCP_BIG_SEGMENT_BYTES_MAX : TCP_SEGMENT_BYTES_MAX;
+}
+
 static bool tcp_send_lost(struct tcp *t)
 {
     struct list *node;
@@ -218,8 +225,8 @@ static bool tcp_send_lost(struct tcp *t)
             break;
         if (len > room)
             len = whole_segments(t, room);
-        if (len > TCP_SEGMENT_BYTES_MAX)
-            len = whole_segments(t, TCP_SEGMENT_BYTES_MAX);
+        if (len > tcp_segment_bytes_max(t))
+            len = whole_segments(t, tcp_segment_bytes_max(t));
         if (!tcp_send_run(t, r, len))
             return false;
     }
@@ -232,16 +239,17 @@ static bool tcp_send_lost(struct tcp *t)
 static uint32_t tcp_sendable(struct tcp *t, uint32_t unsent)
 {
     uint32_t right = t->snd_una + t->snd_wnd, window, room = tcp_cwnd_room(t), len = unsent;
+    uint32_t max = tcp_segment_bytes_max(t);
 
     window = seq_lt(t->snd_nxt, right) ? right - t->snd_nxt : 0;
     if (len > window)
         len = window;
     if (len > room) {
         t->cwnd_limited = true;
-        return whole_segments(t, room < TCP_SEGMENT_BYTES_MAX ? room : TCP_SEGMENT_BYTES_MAX);
+        return whole_segments(t, room < max ? room : max);
     }
-    if (len > TCP_SEGMENT_BYTES_MAX)
-        return whole_segments(t, TCP_SEGMENT_BYTES_MAX);
+    if (len > max)
+        return whole_segments(t, max);
     if (len == unsent || len < t->snd_mss_bytes) /* the last piece; or a small window */
         return len == unsent || len >= t->snd_wnd_max / 2 || t->sws_override ? len : 0;
     return whole_segments(t, len);

@@ -28,6 +28,7 @@ enum { /* IPv6: what may stand between the header and the transport's */
     IP6_NO_NEXT_HEADER = 59,
     IP6_DESTINATION = 60,
 };
+enum { IP_PACKET_BYTES_MAX = 65535 }; /* that an IPv4 header can state */
 enum { IP_EXTENSIONS_MAX = 8, IP_EXTENSION_BYTES_MAX = 256 };
 
 struct ip_header {

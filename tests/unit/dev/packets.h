@@ -13,7 +13,7 @@ enum { TCP = 6, UDP = 17 };
 enum { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16, CWR = 128 };
 
 struct made {
-    uint8_t octets[66000];
+    uint8_t octets[130000];
     uint32_t len_bytes, transport_at, payload_at;
     uint8_t version, proto;
 };

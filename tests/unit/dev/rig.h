@@ -111,7 +111,7 @@ static inline struct device *stub_init(struct stub *s, struct rig *g)
     memset(s, 0, sizeof(*s));
     s->dev = (struct device){
         .ops = &stub_ops, .bufs = &g->bufs, .log = &g->log, .fd = 17, .mtu_bytes = 1500};
-    s->dev.tso = s->dev.uso = s->dev.partial_csum = true;
+    s->dev.tso = s->dev.uso = s->dev.big_tcp4 = s->dev.partial_csum = true;
     memcpy(s->dev.ifname, "stub0", 6);
     return &s->dev;
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "dev/offload.h"
+#include "dev/vnet.h"
 #include "rig.h"
 
 static struct rig g;
@@ -163,6 +164,37 @@ static void super_segments_pass_whole_behind_a_virtio_net_header(void **state)
     assert_int_equal(h.gso_bytes, 1000);
     assert_int_equal(h.flags, VNET_NEEDS_CSUM);
     assert_memory_equal(got + 10, made.octets, made.len_bytes);
+    device_close(d);
+}
+
+/* As the far side reads it: a shorter super-segment of that much payload, whose header states it. */
+static void read_part(uint32_t at, uint32_t payload_bytes)
+{
+    struct vnet_header h;
+    uint8_t got[70000];
+
+    assert_int_equal(read(pair[1], got, sizeof(got)), 10 + 40 + payload_bytes);
+    memcpy(&h, got, sizeof(h));
+    assert_int_equal(h.gso_type & ~VNET_GSO_ECN, VNET_GSO_TCP4);
+    assert_int_equal(h.gso_bytes, 1000);
+    assert_int_equal(get_be16(got + 10 + 2), 40 + payload_bytes);
+    assert_memory_equal(got + 10 + 40, made.octets + 40 + at, payload_bytes);
+}
+
+static void what_no_ip_header_can_state_goes_in_two_where_no_kernel_is_known_to_take_it(void **state)
+{
+    struct packet_out p;
+    struct device *d;
+
+    (void)state;
+    options.fd_vnet_hdr = fd_vnet_hdr_of(VNET_OFFLOADS | VNET_BIG4); /* believed of a TUN only */
+    d = fd_new();
+    assert_false(d->big_tcp4);
+    make_packet(&made, 4, TCP, 0, 120000, &rnd);
+    made_out(&made, &p, 1000, &rnd);
+    assert_int_equal(device_send(d, &p, 0), ADIT_OK);
+    read_part(0, 65000);
+    read_part(65000, 55000);
     device_close(d);
 }
 
@@ -365,6 +397,7 @@ int main(void)
         TEST(no_more_packets_are_read_than_asked_for),
         TEST(super_segments_pass_whole_behind_a_virtio_net_header),
         TEST(super_segments_are_split_where_nobody_takes_them),
+        TEST(what_no_ip_header_can_state_goes_in_two_where_no_kernel_is_known_to_take_it),
         TEST(full_descriptor_is_said_before_the_first_part_and_counted_after),
         TEST(kernel_that_refuses_super_segments_gets_their_parts_and_the_host_is_told),
         TEST(family_prefix_is_checked_and_written),

@@ -45,6 +45,7 @@ static struct device *pcap_new(uint32_t snap_bytes)
     struct device *d;
 
     assert_int_equal(pcap_open(&d, stub_init(&stub, &g), append, &g, snap_bytes, 0), ADIT_OK);
+    assert_true(stub.dev.big_tcp4 && !d->big_tcp4); /* no packet of a file could state its length */
     return d;
 }
 
