@@ -280,6 +280,7 @@ VARIANTS = {
     "adit-mixed": ("1500", ["--stack", "mixed", "--kernel-for", "all"]),
     "adit-workers-2": ("1500", ["--stack", "userspace", "--workers", "2"]),
     "adit-plain-1500": ("1500", ["--stack", "userspace", "--no-offload"]),
+    "adit-plain-workers-2": ("1500", ["--stack", "userspace", "--no-offload", "--workers", "2"]),
     "adit-plain-9000": ("9000", ["--stack", "userspace", "--no-offload"]),
     "adit-plain-65535": ("65535", ["--stack", "userspace", "--no-offload"]),
     "adit-plain-loss-1%": ("1500", ["--stack", "userspace", "--no-offload", "--fault", "loss=1%"]),

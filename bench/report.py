@@ -25,9 +25,9 @@ def cell(values):
     return f"{number(median)} ({number(least)}-{number(most)})"
 
 
-def table(measure, rows):
+def table(measure, reference, rows):
     columns = next((list(r["figures"]) for r in rows.values() if r["figures"]), [])
-    lines = [f"**{measure}**", "", "| | ratio to direct | " + " | ".join(columns) + " | n |",
+    lines = [f"**{measure}**", "", f"| | ratio to {reference} | " + " | ".join(columns) + " | n |",
              "|---" * (len(columns) + 3) + "|"]
     for system, row in rows.items():
         ratio = f"{row['ratio']:.2f}" if row["ratio"] is not None else "-"
@@ -45,8 +45,9 @@ def tables(saved, measures):
             f"{m['commit']}; {m['pasta'] or 'no pasta'}; {m['slirp4netns'] or 'no slirp4netns'}.\n"
             f"{saved['rounds']} interleaved rounds of {saved['seconds']} s"
             f"{', all of the benchmark SCHED_FIFO' if m['realtime'] else ''}. Median (least-most).\n")
-    return (head + "\n**What was aimed at**\n\n" + aims.table(saved["summary"], measures) + "\n"
-            + "\n".join(table(name, saved["summary"][name]) for name in measures if name in saved["summary"]))
+    rows = [table(name, measure.reference, saved["summary"][name]) for name, measure in measures.items()
+            if name in saved["summary"]]
+    return head + "\n**What was aimed at**\n\n" + aims.table(saved["summary"], measures) + "\n" + "\n".join(rows)
 
 
 def write_json(path, saved):
@@ -59,6 +60,8 @@ def plot(saved, measures):
     """Bars: for each measure and system, how near it comes to direct (1 is as good; a longer bar is better)."""
     bars = []
     for name, measure in measures.items():
+        if measure.reference != "direct":
+            continue
         rows = saved["summary"].get(name, {})
         group = [(s, r["ratio"] if measure.more_is_better else 1 / r["ratio"])
                  for s, r in rows.items() if s in PLOTTED and r["ratio"]]
