@@ -9,7 +9,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/memory.h"
 
@@ -146,12 +149,33 @@ ssize_t splice_in(struct pipe *x, int fd)
     return got;
 }
 
+/* splice() knows no MSG_NOSIGNAL: where nobody reads any more it raises SIGPIPE in this thread, and the process is the host's. */
+static ssize_t splice_without_signal(int from, int to, size_t len_bytes)
+{
+    static const struct timespec no_time = {0};
+    sigset_t pipe_signal, before, pending;
+    ssize_t sent;
+    int os;
+
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    sent = splice(from, NULL, to, NULL, len_bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    os = errno;
+    if (sent < 0 && os == EPIPE && !sigismember(&before, SIGPIPE) && sigpending(&pending) == 0 &&
+        sigismember(&pending, SIGPIPE))
+        (void)sigtimedwait(&pipe_signal, NULL, &no_time);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = os;
+    return sent;
+}
+
 ssize_t splice_out(struct pipe *x, int fd)
 {
     ssize_t sent;
 
     do
-        sent = splice(x->read_fd, NULL, fd, NULL, x->bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        sent = splice_without_signal(x->read_fd, fd, x->bytes);
     while (sent < 0 && errno == EINTR);
     if (sent < 0)
         return -errno;

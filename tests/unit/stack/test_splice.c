@@ -2,6 +2,8 @@
 /* The relay between two sockets of the kernel's: kernel_stream, relay and splice together, the test at both ends. */
 #include "kernel_rig.h"
 #include <linux/sockios.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include "sock/splice.h"
 
@@ -331,6 +333,34 @@ static void a_pool_keeps_to_its_quota(void **state)
     assert_int_equal(m.used_bytes, 0);
 }
 
+/* splice() itself would end the process: a library must not. */
+static void nobody_reads_any_more_is_an_error_and_no_signal(void **state)
+{
+    struct memory m;
+    struct pipe_pool p;
+    struct pipe *x;
+    void (*before)(int) = signal(SIGPIPE, SIG_DFL);
+    sigset_t blocked;
+    int pair[2];
+
+    (void)state;
+    pipe_refusal = 0;
+    memory_init(&m, UINT64_MAX, NULL);
+    pipe_pool_init(&p, &m);
+    assert_non_null(x = pipe_take(&p));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    close(pair[1]);
+    assert_int_equal(write(x->write_fd, "x", 1), 1);
+    x->bytes = 1;
+    assert_int_equal(splice_out(x, pair[0]), -EPIPE);
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+    assert_false(sigismember(&blocked, SIGPIPE));
+    close(pair[0]);
+    pipe_give(&p, x);
+    pipe_pool_deinit(&p);
+    signal(SIGPIPE, before);
+}
+
 /* ------------------------------------------------------------------------------------- back-pressure -- */
 
 /* Fills everything between the sender and a receiver that does not read; how much that is. */
@@ -476,6 +506,7 @@ int main(void)
         T(a_socket_that_cannot_be_spliced_is_copied),
         T(without_descriptors_for_a_pipe_octets_are_copied_and_a_pipe_is_asked_for_again),
         cmocka_unit_test(a_pool_keeps_to_its_quota),
+        cmocka_unit_test(nobody_reads_any_more_is_an_error_and_no_signal),
         T(a_stalled_reader_stops_the_sender_and_then_gets_everything),
         T(the_clients_fin_follows_its_bulk_and_the_other_direction_goes_on),
         T(the_servers_fin_follows_its_bulk_and_the_other_direction_goes_on),
