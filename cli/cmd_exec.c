@@ -185,6 +185,7 @@ static int exec_command(const struct exec_args *args, char **argv, const sigset_
                                      .no_offload = args->no_offload,
                                      .listens = tunnel_listens(&outside),
                                      .engine = tunnel_engine(&outside),
+                                     .flows_max = outside.flows_max,
                                      .workers = args->workers,
                                      .resolv_conf = dns.resolv_conf,
                                      .run = command_execute,

@@ -67,6 +67,8 @@ int device_make(struct device *d, const struct device_node *node, const struct s
     if (adit_device_open_queues(&o, d->fds, inside->workers, &d->vnet_hdr, name, &e) < 0)
         return complain(why, node, &e);
     o.engine = inside->engine;
+    if (inside->flows_max)
+        o.tcp_max = inside->flows_max;
     d->fds_count = inside->workers;
     if (inside->listens && adit_device_listen(&o, name, d->listeners, &d->listeners_count, &e) < 0) {
         device_close(d);

@@ -19,6 +19,7 @@ struct
     int no_offload;          /* of the device: packets of its MTU, one at a time */
     bool listens;            /* the device gets listeners */
     const char *engine;      /* and what this engine needs; NULL: the best one */
+    unsigned flows_max;      /* for so many; 0: the default */
     uint32_t workers;        /* as many queues */
     const char *resolv_conf; /* the text of the private one; NULL: the host's stays in sight */
     int (*run)(void *ctx); /* in the child, at the word "go"; what it returns is the exit status */

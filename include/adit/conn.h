@@ -35,7 +35,7 @@ ADIT_API adit_loop *adit_conn_loop(const adit_conn *c);
 /* ops is borrowed for the life of c. */
 ADIT_API void adit_conn_set_ops(adit_conn *c, const adit_conn_ops *ops, void *user);
 ADIT_API void *adit_conn_user(const adit_conn *c);
-/* "userspace", "system-nat" ...: who terminates this flow. */
+/* "userspace" or "system" (the host kernel): who terminates this flow. */
 ADIT_API const char *adit_conn_stack(const adit_conn *c);
 
 /* Answers the SYN. ADIT_ESTATE when not PENDING. */

@@ -20,7 +20,7 @@ struct pipe;
 struct stream;
 
 struct stream_ops {
-    const char *name; /* "userspace", "system-nat" */
+    const char *name; /* "userspace", "system" */
     unsigned (*events)(const struct stream *s);
     int (*accept)(struct stream *s);
     void (*reject)(struct stream *s, int verdict);

@@ -559,7 +559,7 @@ static int kernel_take_fd(struct stream *s, adit_socket *out)
 }
 
 static const struct stream_ops kernel_ops = {
-    .name = "system-nat",
+    .name = "system",
     .events = kernel_events,
     .accept = kernel_accept,
     .reject = kernel_reject,

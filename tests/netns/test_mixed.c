@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -25,6 +26,8 @@ struct world {
 };
 
 static adit_addr loopback; /* of the next world; family 0: none */
+static int inside = ADIT_NO_SOCKET;  /* the network namespace of its device; none: the instance's own */
+static const char *engine = "nat";   /* of which the probe and the names of the stack below are */
 static int notices;
 
 static void on_notice(void *ctx, const adit_error *e)
@@ -46,7 +49,8 @@ static void world_make(struct world *w, const char *addr, const char *stack)
     o.addrs_count = 1;
     o.default_route = 1;
     o.stack = stack;
-    o.engine = "nat"; /* what the probe and the names of the stack below are of */
+    o.engine = engine;
+    o.netns_fd = inside;
     o.notice = on_notice;
     o.loopbacks = &loopback;
     o.loopbacks_count = loopback.family ? 1 : 0;
@@ -161,7 +165,7 @@ static void the_kernels_half_begins_with_the_first_flow_that_asks_for_it(void **
     assert_false(has_route_of_fake_peers());
     assert_false(has_listener());
     status_has(&w, "stack: mixed\nengine: none\n");
-    page_is_from(80, "system-nat");
+    page_is_from(80, "system");
     page_is_from(81, "userspace");
     assert_true(has_route_of_fake_peers());
     assert_true(has_listener());
@@ -196,7 +200,7 @@ static void nobody_else_reaches_the_listener(void **state)
 
     (void)state;
     world_open(&w, "10.66.0.1/30");
-    page_is_from(80, "system-nat");
+    page_is_from(80, "system");
     assert_int_equal(system("ip link set lo up"), 0);
     fd = socket(AF_INET, SOCK_STREAM, 0);
     inet_pton(AF_INET, "10.66.0.1", &to.sin_addr);
@@ -204,7 +208,7 @@ static void nobody_else_reaches_the_listener(void **state)
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), -1);
     close(fd);
-    page_is_from(80, "system-nat");
+    page_is_from(80, "system");
     assert_int_equal(notices, 0);
     world_close(&w);
 }
@@ -270,6 +274,49 @@ static void a_connection_to_a_loopback_address_is_one_to_oneself(void **state)
     world_close(&w);
 }
 
+/* The kernel that terminates is the one of the device's namespace: its listeners and the program live there, and mixed makes them
+ * long after the instance was begun. */
+static void the_device_may_live_in_another_namespace(void **state)
+{
+    static const struct {
+        const char *stack, *engine, *status;
+    } rows[] = {
+        {"system", "nat", "stack: system\nengine: nat\n"},
+        {"system", "bpf", "stack: system\nengine: bpf\n"},
+        {"system", "bpf-clsact", "stack: system\nengine: bpf\n"},
+        {"mixed", "nat", "stack: mixed\nengine: nat\n"},
+        {"mixed", "bpf", "stack: mixed\nengine: bpf\n"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct world w;
+        int outside;
+
+        assert_int_equal(unshare(CLONE_NEWNET), 0);
+        inside = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+        engine = rows[i].engine;
+        world_make(&w, "10.66.0.1/30", rows[i].stack);
+        world_start(&w);
+        outside = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+        assert_int_equal(if_nametoindex("adit0"), 0);
+        assert_int_equal(setns(inside, CLONE_NEWNET), 0);
+        page_is_from(80, "system");
+        page_is_from(80, "system");
+        assert_true(has_listener());
+        assert_int_equal(setns(outside, CLONE_NEWNET), 0);
+        assert_false(has_listener());
+        status_has(&w, rows[i].status);
+        status_has(&w, " open, 2 in all\nudp:");
+        world_close(&w);
+        assert_int_equal(notices, 0);
+        close(outside);
+        close(inside);
+    }
+    inside = ADIT_NO_SOCKET;
+    engine = "nat";
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +326,7 @@ int main(void)
         cmocka_unit_test(a_kernel_that_does_not_answer_is_told_soon_after_the_start),
         cmocka_unit_test(a_kernel_that_answers_is_no_news),
         cmocka_unit_test(a_connection_to_a_loopback_address_is_one_to_oneself),
+        cmocka_unit_test(the_device_may_live_in_another_namespace),
     };
 
     if (geteuid() != 0) {

@@ -200,7 +200,7 @@ static void a_flow_that_is_the_kernels_by_decision_is_asked_about_once_and_put_t
     assert_int_equal(m->r.prepares, 1);
     assert_int_equal(m->conns, 1);
     assert_int_equal(adit_conn_flow(m->conn)->id, m->r.asked.id);
-    assert_string_equal(adit_conn_stack(m->conn), "system-nat");
+    assert_string_equal(adit_conn_stack(m->conn), "system");
     assert_int_equal(m->r.net.stats.tcp_total, 1);
     assert_int_equal(m->r.net.stats.tcp_open, 1);
     assert_int_equal(m->r.net.stats.tcp_kernel_total, 1);
@@ -226,7 +226,7 @@ static void flows_of_both_halves_live_side_by_side(void **state)
     syn(m, CLIENT, "1.2.3.4:81");
     user = m->conn;
     assert_int_equal(m->r.prepares, 2);
-    assert_string_equal(adit_conn_stack(kernel), "system-nat");
+    assert_string_equal(adit_conn_stack(kernel), "system");
     assert_string_equal(adit_conn_stack(user), "userspace");
     assert_int_equal(adit_conn_accept(user), 0);
     serve(m);
