@@ -28,7 +28,7 @@
 #include <unistd.h>
 
 struct exec_args {
-    const char *via, *stack, *engine, *kernel_for, *pcap, *fault, *dns;
+    const char *via, *stack, *engine, *kernel_for, *pcap, *fault, *dns, *preset;
     uint32_t mtu_bytes, workers, flows_max; /* flows_max 0: the library's */
     int no_offload, summary, verbose;
 };
@@ -58,7 +58,9 @@ static const struct option exec_options[] = {
                 "a worse network: loss=1%,delay=40ms,rate=10mbit ... both ways"),
     EXEC_OPTION(0, "dns", OPTION_TEXT, "ADDRESS", dns,
                 "nameserver instead of the first one in /etc/resolv.conf"),
-    {"max-flows", 0, OPTION_NUMBER, "N", "TCP connections at most; default 65536",
+    EXEC_OPTION(0, "preset", OPTION_TEXT, "NAME", preset,
+                "limits: desktop (default), mobile (8 MiB), router, server"),
+    {"max-flows", 0, OPTION_NUMBER, "N", "TCP connections at most; default: the preset's",
      offsetof(struct exec_args, flows_max), 1, 1000000},
     EXEC_OPTION(0, "summary", OPTION_FLAG, NULL, summary,
                 "two lines at the end: flows, octets, CPU, drops"),
@@ -178,6 +180,7 @@ static int exec_command(const struct exec_args *args, char **argv, const sigset_
                                      .fault = args->fault,
                                      .pcap = args->pcap,
                                      .mtu_bytes = args->mtu_bytes,
+                                     .preset = args->preset,
                                      .flows_max = args->flows_max,
                                      .aliases = &dns.alias,
                                      .verbose = args->verbose};
@@ -213,7 +216,7 @@ static int exec_command(const struct exec_args *args, char **argv, const sigset_
 
 static int exec_run(const struct command *self, int argc, char **argv)
 {
-    struct exec_args args = {.via = "direct", .stack = "", .mtu_bytes = 1500, .workers = 1};
+    struct exec_args args = {.via = "direct", .stack = "", .preset = "desktop", .mtu_bytes = 1500, .workers = 1};
     int status = STATUS_OK;
     int first = command_parse(self, argv, &args, &status);
     if (first < 0)

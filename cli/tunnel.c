@@ -63,10 +63,35 @@ static int pcap_create(struct tunnel *t, struct complaint *why)
     return complaint_fix(why, "--pcap with a path that you may write");
 }
 
+/* -1: there is none of that name. */
+static int preset_find(const char *name)
+{
+    static const char *const names[] = {[ADIT_PRESET_DESKTOP] = "desktop",
+                                        [ADIT_PRESET_MOBILE] = "mobile",
+                                        [ADIT_PRESET_ROUTER] = "router",
+                                        [ADIT_PRESET_SERVER] = "server"};
+    if (!name)
+        return ADIT_PRESET_DESKTOP;
+    for (int i = 0; i < (int)(sizeof(names) / sizeof(names[0])); i++) {
+        if (strcmp(name, names[i]) == 0)
+            return i;
+    }
+    return -1;
+}
+
+static int preset_refuse(const char *name, struct complaint *why)
+{
+    complaint_what(why, "there is no such preset");
+    complaint_evidence(why, "\"%.100s\"", name);
+    return complaint_fix(why, "--preset desktop, mobile, router or server");
+}
+
 int tunnel_init(struct tunnel *t, const struct tunnel_options *o, struct complaint *why)
 {
     adit_error e = {0};
     *t = (struct tunnel){.options = o};
+    if (preset_find(o->preset) < 0)
+        return preset_refuse(o->preset, why);
     if (adit_proxy_new(&t->proxy, o->via, &e) < 0)
         return complaint_from_error(why, &e);
     if (o->kernel_for && adit_proxy_kernel_for(t->proxy, o->kernel_for, &e) < 0)
@@ -79,7 +104,7 @@ static void options_fill(struct tunnel *t, const struct device *device, adit_opt
     static const int levels[] = {ADIT_LOG_WARN, ADIT_LOG_INFO, ADIT_LOG_DEBUG};
     const struct tunnel_options *from = t->options;
     int verbose = from->verbose > 2 ? 2 : from->verbose;
-    adit_options_init(o, ADIT_PRESET_DESKTOP);
+    adit_options_init(o, preset_find(from->preset));
     o->kind = ADIT_DEV_FD;
     o->fds = device->fds;
     o->fds_count = device->fds_count;

@@ -17,6 +17,7 @@ struct tunnel_options { /* borrowed as long as the tunnel lives */
     const char *fault;  /* NULL: none */
     const char *pcap;   /* path; NULL: none */
     uint32_t mtu_bytes;
+    const char *preset; /* "mobile"; NULL: "desktop" */
     uint32_t flows_max; /* TCP; 0: the preset's */
     const adit_alias *aliases;
     size_t aliases_count;

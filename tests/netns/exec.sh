@@ -259,6 +259,7 @@ fails_closed()
     status 125 "a stack that is not there" "$adit" exec --stack nonsense -- touch /run/test/ran
     status 125 "several workers with the kernel's TCP" "$adit" exec --workers 2 --stack system -- touch /run/test/ran
     says "says why, and what to do" 'runs one worker: the kernel accepts at one place'
+    status 125 "a preset that is not there" "$adit" exec --preset nonsense -- touch /run/test/ran
     status 125 "no command at all" "$adit" exec
     chmod 0600 /dev/net/tun
     status 125 "a device node that this user may not open" "${ordinary[@]}" "$adit" exec -- \

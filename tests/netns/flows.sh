@@ -176,7 +176,7 @@ many_connections()
     report $? "and 500 that waited for them"
     exec 8>&- 9>&-
     sed '/^open$/d; s/^/     | /' $run/hold8 $run/hold9
-    at_most "octets of adit's memory for each of the 2,000" $(((after - before) * 1024 / 2000)) 1280
+    at_most "octets of adit's memory for each of the 2,000" $(((after - before) * 1024 / 2000)) 1024
 }
 
 # The SYN of a client is not answered before its server has answered.
