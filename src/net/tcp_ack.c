@@ -215,14 +215,17 @@ static void tcp_take_sacks(struct tcp *t, const struct tcp_segment *s, struct tc
 
 /* ------------------------------------------------------------------------------ cumulative, window -- */
 
-/* Karn's rule: what was repeated is timed by the timestamp that came back, or not at all (RFC 7323 section 4.1). */
+/* Karn's rule: what was repeated is timed by the timestamp that came back, or not at all (RFC 7323 section 4.1). One that
+ * came back within its millisecond says no more than that: where round trips are shorter, it was like those. */
 static uint64_t tcp_timestamp_sample_ns(const struct tcp *t, const struct tcp_segment *s)
 {
     uint32_t ms = tcp_ts_now(t) - s->ts_ecr;
 
     if (!t->ts_on || !s->has_ts || s->ts_ecr == 0 || ms > TCP_RTO_MAX_US / 1000)
         return 0;
-    return (ms > 0 ? ms : 1) * 1000000ull;
+    if (ms == 0)
+        return t->srtt_us > 0 && t->srtt_us < 1000 ? t->srtt_us * 1000ull : 1000000;
+    return ms * 1000000ull;
 }
 
 static void tcp_take_ack(struct tcp *t, const struct tcp_segment *s, struct tcp_ack_effect *e)
@@ -238,6 +241,8 @@ static void tcp_take_ack(struct tcp *t, const struct tcp_segment *s, struct tcp_
         if (seq_lt(ack, r->end)) {
             if (r->state != TCP_RUN_SACKED)
                 e->delivered_bytes += ack - r->seq;
+            if (!r->retransmitted)
+                sample_ns = t->work->engine->now_ns - r->sent_ns;
             run_trim(t, r, ack);
             break;
         }

@@ -328,6 +328,7 @@ static void tcp_retry_mtu(struct tcp *t)
 
 static bool tcp_send_new(struct tcp *t)
 {
+    t->cwnd_limited = false; /* until the next call every ACK is one of a sender whom cwnd limits, or is not */
     if (!tcp_has_unsent(t))
         return true;
     tcp_retry_mtu(t);

@@ -189,7 +189,7 @@ static void tcp_widen_reordering_window(struct tcp *t, const struct tcp_ack_effe
 {
     if (t->dsack_seen && seq_le(t->work->dsack_round, t->snd_una))
         t->dsack_seen = false;
-    if (!e->dsack || t->dsack_seen)
+    if (!e->dsack || t->dsack_seen || (t->tlp_out && t->tlp_repeats)) /* a probe's is no sign of reordering */
         return;
     t->dsack_seen = t->reordering = true;
     t->work->dsack_round = t->snd_nxt;
@@ -201,10 +201,8 @@ static void tcp_widen_reordering_window(struct tcp *t, const struct tcp_ack_effe
 void tcp_recovery_on_ack(struct tcp *t, const struct tcp_ack_effect *effect)
 {
     struct tcp_ack_effect e = *effect;
-    bool limited = t->cwnd_limited, lost;
+    bool lost;
 
-    if (e.acked_bytes > 0)
-        t->cwnd_limited = false;
     tcp_widen_reordering_window(t, &e);
     tcp_probe_answered(t, &e);
     if (t->work->recovery != TCP_OPEN && seq_le(t->work->recovery_point, t->snd_una))
@@ -212,7 +210,7 @@ void tcp_recovery_on_ack(struct tcp *t, const struct tcp_ack_effect *effect)
     lost = t->sack_on ? tcp_detect_losses(t) : tcp_count_duplicates(t, &e);
     if (t->work->recovery == TCP_RECOVERY)
         tcp_prr(t, e.delivered_bytes, e.acked_bytes > 0 && !lost);
-    else if (e.acked_bytes > 0 && (limited || t->work->recovery == TCP_LOSS))
+    else if (e.acked_bytes > 0 && (t->cwnd_limited || t->work->recovery == TCP_LOSS))
         t->work->cc.ops->acked(&t->work->cc, e.acked_bytes, t->srtt_us * 1000ull, t->work->engine->now_ns);
 }
 
@@ -262,7 +260,9 @@ void tcp_recovery_on_too_big(struct tcp *t)
 
 /* ---------------------------------------------------------------------------------------- the send timer -- */
 
-/* RFC 8985 section 7.2. */
+/* RFC 8985 section 7.2. That one asks for no probe in recovery, where SACKs are to tell of further losses. But the ACK of the
+ * repair is often the only one under way then, since a receiver compresses those before it; where it is lost nothing would be
+ * heard until the timeout. So a probe goes in recovery too, as QUIC's does (RFC 9002 section 6.2). */
 static uint64_t tcp_probe_timeout_ns(const struct tcp *t)
 {
     uint64_t ns = 2000ull * t->srtt_us;
@@ -274,8 +274,8 @@ static uint64_t tcp_probe_timeout_ns(const struct tcp *t)
 
 static bool tcp_may_probe(const struct tcp *t)
 {
-    return t->sack_on && t->work->recovery == TCP_OPEN && t->srtt_us > 0 && !t->tlp_out && !t->tlp_now &&
-           t->work->lost_bytes == 0 && t->work->backoff_log2 == 0;
+    return t->sack_on && t->work->recovery != TCP_LOSS && t->srtt_us > 0 && !t->tlp_out && !t->tlp_now &&
+           t->work->backoff_log2 == 0;
 }
 
 static void tcp_start_send_timer(struct tcp *t, enum tcp_send_timer what, uint64_t deadline_ns)

@@ -315,6 +315,81 @@ static void a_probe_that_waits_for_the_device_is_not_asked_for_again(void **stat
     rig_deinit(&r);
 }
 
+static void a_lost_ack_of_the_last_repair_is_asked_for_before_the_timeout(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 5);
+    rig_sleep(&r, 20 * MS);
+    ack_with_sack(&r, una, una + MSS, una + 5 * MSS);
+    rig_out(&r, TCP_ACK, una, r.snd, MSS);
+    rig_sleep(&r, 42 * MS);
+    rig_out(&r, TCP_ACK, una, r.snd, MSS);
+    ack_with_sack(&r, una + 5 * MSS, una, una + MSS); /* it had arrived: a DSACK, and no sign of reordering */
+    assert_int_equal(r.t->work->recovery, TCP_OPEN);
+    assert_false(r.t->tlp_out);
+    assert_false(r.t->reordering);
+    assert_int_equal(r.t->work->reo_wnd_mult, 1);
+    assert_int_equal(r.t->work->cc.cwnd_bytes, r.t->work->cc.ssthresh_bytes);
+    assert_int_equal(r.net.stats.tcp_timeouts, 0);
+    rig_deinit(&r);
+}
+
+static void each_ack_of_a_turn_makes_the_window_larger(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r), cwnd = r.t->work->cc.cwnd_bytes;
+
+    (void)state;
+    rig_write(&r, 2 * cwnd);
+    rig_out(&r, TCP_ACK, una, r.snd, cwnd);
+    rig_sleep(&r, 20 * MS);
+    for (uint32_t i = 1; i <= 5; i++) /* nothing leaves in between */
+        ack(&r, una + i * 2 * MSS);
+    assert_int_equal(r.t->work->cc.cwnd_bytes, 2 * cwnd);
+    rig_deinit(&r);
+}
+
+static void a_part_of_a_super_segment_is_timed_by_its_ack(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 4);
+    rig_sleep(&r, 28 * MS);
+    ack(&r, una + 2 * MSS);
+    assert_int_equal(r.t->srtt_us, 21000);
+    rig_deinit(&r);
+}
+
+/* A timestamp is of a millisecond: it does not make a millisecond of a round trip that is shorter. */
+static void a_timestamp_of_the_same_millisecond_leaves_a_short_round_trip_short(void **state)
+{
+    struct tcp_rig r;
+    struct tcp_segment s = {.src_port = 40000, .dst_port = 80, .flags = TCP_ACK, .wnd = 60000, .has_ts = true};
+
+    (void)state;
+    rig_init(&r);
+    r.ts = 1000;
+    rig_enter(&r, TCP_ESTABLISHED);
+    r.t->srtt_us = r.t->work->min_rtt_us = 100;
+    r.t->sack_on = false;
+    rig_write(&r, 100);
+    rig_forget_output(&r);
+    rig_sleep(&r, 250 * MS); /* a timeout after 200 */
+    rig_forget_output(&r);
+    s.seq = r.snd;
+    s.ack = rig_ours(&r) + 100;
+    s.ts_val = 1250;
+    s.ts_ecr = (uint32_t)(r.now_ns / MS) + r.t->ts_offset;
+    assert_int_equal(rig_in_segment(&r, s, "", 0), DROP_NONE);
+    assert_int_equal(r.t->srtt_us, 100);
+    rig_deinit(&r);
+}
+
 static void losses_that_the_clock_finds_are_not_repaired_in_one_burst(void **state)
 {
     struct tcp_rig r;
@@ -496,6 +571,10 @@ int main(void)
         cmocka_unit_test(an_ack_that_was_on_its_way_when_the_probe_left_is_no_congestion),
         cmocka_unit_test(a_probe_that_repaired_a_loss_is_congestion),
         cmocka_unit_test(a_probe_that_waits_for_the_device_is_not_asked_for_again),
+        cmocka_unit_test(a_lost_ack_of_the_last_repair_is_asked_for_before_the_timeout),
+        cmocka_unit_test(each_ack_of_a_turn_makes_the_window_larger),
+        cmocka_unit_test(a_part_of_a_super_segment_is_timed_by_its_ack),
+        cmocka_unit_test(a_timestamp_of_the_same_millisecond_leaves_a_short_round_trip_short),
         cmocka_unit_test(losses_that_the_clock_finds_are_not_repaired_in_one_burst),
         cmocka_unit_test(an_ack_that_shows_more_losses_releases_no_more_than_it_delivers),
         cmocka_unit_test(the_reordering_window_is_narrow_again_after_sixteen_recoveries),
