@@ -62,7 +62,10 @@ def wakeups(pid):
 def peak_kb(pid):
     """The most that was ever resident."""
     with open(f"/proc/{pid}/status", encoding="ascii") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("VmHWM"))
+        for line in f:
+            if line.startswith("VmHWM"):
+                return int(line.split()[1])
+    raise ProcessLookupError(f"process {pid} has ended")
 
 
 def memory_kb(pid):
