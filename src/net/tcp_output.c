@@ -279,6 +279,14 @@ static void tcp_fin_left(struct tcp *t)
         tcp_enter(t, TCP_LAST_ACK);
 }
 
+/* Whether the peer should be asked (by PSH) to hand over what it has, and to answer: nothing follows this, or nothing before an
+ * ACK comes. Without it Linux keeps the ACK of a single segment back for 40 ms. */
+static bool tcp_is_pushed(const struct tcp *t, uint32_t len_bytes)
+{
+    return len_bytes > 0 &&
+           (t->snd_nxt + len_bytes == tcp_tx_end(t) || tcp_cwnd_room(t) < len_bytes + t->snd_mss_bytes);
+}
+
 /* One segment of new data, with the FIN where it is the last. */
 static bool tcp_send_next(struct tcp *t, uint32_t len_bytes, bool fin)
 {
@@ -288,7 +296,7 @@ static bool tcp_send_next(struct tcp *t, uint32_t len_bytes, bool fin)
 
     if (!r)
         return true; /* no record, no transmission: an ACK frees some */
-    if (t->snd_nxt + len_bytes == tcp_tx_end(t) && len_bytes > 0)
+    if (tcp_is_pushed(t, len_bytes))
         o.flags |= TCP_PSH;
     if (fin)
         o.flags |= TCP_FIN;

@@ -337,6 +337,43 @@ static void a_lost_ack_of_the_last_repair_is_asked_for_before_the_timeout(void *
     rig_deinit(&r);
 }
 
+static void assert_next(struct tcp_rig *r, uint32_t seq, uint32_t len_bytes, bool is_pushed)
+{
+    const struct rig_segment *o = rig_next(r);
+
+    assert_non_null(o);
+    assert_int_equal(o->s.seq, seq);
+    assert_int_equal(o->s.len_bytes, len_bytes);
+    assert_int_equal((o->s.flags & TCP_PSH) != 0, is_pushed);
+}
+
+/* A receiver may keep the ACK of the last one back, while the sender has nothing else to wait for. */
+static void what_the_congestion_window_lets_go_last_is_pushed(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r), cwnd = r.t->work->cc.cwnd_bytes;
+
+    (void)state;
+    rig_write(&r, 4 * cwnd);
+    assert_next(&r, una, cwnd, true);
+    rig_sleep(&r, 42 * MS);
+    assert_next(&r, una + cwnd, MSS, true); /* the tail loss probe */
+    rig_deinit(&r);
+}
+
+static void what_the_peers_window_lets_go_last_is_not_pushed(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    r.t->snd_wnd = 4 * MSS;
+    rig_write(&r, 8 * MSS);
+    assert_next(&r, una, 4 * MSS, false);
+    rig_silent(&r);
+    rig_deinit(&r);
+}
+
 static void each_ack_of_a_turn_makes_the_window_larger(void **state)
 {
     struct tcp_rig r;
@@ -572,6 +609,8 @@ int main(void)
         cmocka_unit_test(a_probe_that_repaired_a_loss_is_congestion),
         cmocka_unit_test(a_probe_that_waits_for_the_device_is_not_asked_for_again),
         cmocka_unit_test(a_lost_ack_of_the_last_repair_is_asked_for_before_the_timeout),
+        cmocka_unit_test(what_the_congestion_window_lets_go_last_is_pushed),
+        cmocka_unit_test(what_the_peers_window_lets_go_last_is_not_pushed),
         cmocka_unit_test(each_ack_of_a_turn_makes_the_window_larger),
         cmocka_unit_test(a_part_of_a_super_segment_is_timed_by_its_ack),
         cmocka_unit_test(a_timestamp_of_the_same_millisecond_leaves_a_short_round_trip_short),
