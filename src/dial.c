@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* dial: adit_dial, a dial that a host starts for itself (adit/loop.h). It is a struct dial and a place among the loop's
  * leftovers, so that one that is under way when the instance ends is cancelled. */
-#include <stdlib.h>
 #include "adit/loop.h"
 #include "instance.h"
 #include "sock/dial.h"
 
 struct adit_dial {
     struct loop_leftover leftover;
+    struct adit_loop *loop;
     struct dial *dial;
     adit_dial_fn fn;
     void *arg;
@@ -20,7 +20,7 @@ static void host_dial_done(void *arg, int err, adit_socket s)
     void *fn_arg = d->arg;
 
     list_remove(&d->leftover.node);
-    free(d);
+    loop_release(d->loop, d, sizeof(*d));
     fn(fn_arg, err, s);
 }
 
@@ -39,15 +39,15 @@ static const struct sock_config *sockets_of(const adit *a, const adit_loop *l)
 
 adit_dial *adit_dial_start(adit *a, adit_loop *l, int proto, const adit_dest *to, adit_dial_fn fn, void *arg)
 {
-    adit_dial *d = malloc(sizeof(*d));
+    adit_dial *d = loop_alloc(l, sizeof(*d));
 
     if (!d)
         return NULL;
-    *d = (adit_dial){.leftover = {.release = host_dial_release}, .fn = fn, .arg = arg};
+    *d = (adit_dial){.leftover = {.release = host_dial_release}, .loop = l, .fn = fn, .arg = arg};
     d->dial = dial_start(l, sockets_of(a, l), proto, to, 0, a->options.dial_ms * 1000000ull,
                          host_dial_done, d);
     if (!d->dial) {
-        free(d);
+        loop_release(l, d, sizeof(*d));
         return NULL;
     }
     loop_keep_leftover(l, &d->leftover);
@@ -60,5 +60,5 @@ void adit_dial_cancel(adit_dial *d)
         return;
     dial_cancel(d->dial);
     list_remove(&d->leftover.node);
-    free(d);
+    loop_release(d->loop, d, sizeof(*d));
 }

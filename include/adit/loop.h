@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* adit/loop.h: the loop that a worker runs: posting to it, timers, and watching sockets that belong to no
  * single flow. Every object lives on one loop; its functions are called there only. adit_post() alone may
- * be called from anywhere. Timers, watches and dials that are left when the instance is freed are released then; their
+ * be called from anywhere. Timers, watches, dials and memory that are left when the instance is freed are released then; their
  * functions are not called any more, and sockets under a watch stay yours. */
 #ifndef ADIT_LOOP_H
 #define ADIT_LOOP_H
@@ -22,6 +22,11 @@ ADIT_API int adit_post(adit_loop *l, void (*fn)(void *arg), void *arg);
 
 /* The loop's time: nanoseconds of a monotonic clock (or of adit_options.now_ns). */
 ADIT_API uint64_t adit_loop_now_ns(const adit_loop *l);
+
+/* Zeroed memory on the budget of the loop's worker (adit_options.memory_bytes), aligned to 8 bytes: for what a handler keeps for
+ * each flow, so that it counts with everything else. NULL: there is none left. */
+ADIT_API void *adit_loop_alloc(adit_loop *l, size_t len);
+ADIT_API void adit_loop_free(void *p); /* on that loop; NULL is allowed */
 
 /* Once, after ms. The timer is gone before fn runs. NULL: no memory. */
 ADIT_API adit_timer *adit_timer_start(adit_loop *l, uint64_t ms, void (*fn)(void *arg), void *arg);

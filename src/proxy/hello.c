@@ -9,7 +9,6 @@
  * The page says nothing that the client said: there is nothing to be escaped. The end after the page waits for the client's,
  * since a close would answer the rest of a request with RST, and a client that sees RST may throw the page away. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include "dns_wire.h"
 #include "http_wire.h"
@@ -51,7 +50,7 @@ static void visit_closed(adit_conn *c, int why, void *user)
 
     (void)c, (void)why;
     adit_timer_stop(v->timer);
-    free(v);
+    adit_loop_free(v);
 }
 
 static void visit_expire(void *arg)
@@ -201,7 +200,7 @@ static void hello_tcp(void *ctx, adit_conn *c)
 {
     static const adit_conn_ops ops = {
         .size = sizeof(ops), .event = visit_event, .closed = visit_closed};
-    struct visit *v = malloc(sizeof(*v)); /* its buffers need no zeroes */
+    struct visit *v = adit_loop_alloc(adit_conn_loop(c), sizeof(*v));
 
     (void)ctx;
     if (!v) {
@@ -209,9 +208,6 @@ static void hello_tcp(void *ctx, adit_conn *c)
         return;
     }
     v->conn = c;
-    v->timer = NULL;
-    v->is_answered = false;
-    v->page_bytes = v->page_sent = v->head_bytes = 0;
     adit_conn_set_ops(c, &ops, v);
     visit_bound_time(v);
     adit_conn_want(c, ADIT_READ);

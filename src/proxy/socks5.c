@@ -24,19 +24,19 @@ bool socks5_bears_pipelining(const struct socks5 *p)
     return atomic_load(&p->pipelining) == PIPELINING_YES;
 }
 
-struct socks5_handshake *socks5_handshake_new(const struct socks5 *p, enum socks5_command command,
-                                              const adit_dest *to, bool is_pipelined, int *err)
+int socks5_handshake_begin(struct socks5_handshake **h, const struct socks5 *p, enum socks5_command command,
+                           const adit_dest *to, bool is_pipelined)
 {
-    struct socks5_handshake *h = malloc(sizeof(*h));
+    int err;
 
-    *err = ADIT_ENOMEM;
-    if (!h)
-        return NULL;
-    *err = socks5_handshake_init(h, p->has_account ? &p->account : NULL, command, to, is_pipelined);
-    if (*err == 0)
-        return h;
-    free(h);
-    return NULL;
+    if (!*h)
+        return ADIT_ENOMEM;
+    err = socks5_handshake_init(*h, p->has_account ? &p->account : NULL, command, to, is_pipelined);
+    if (err == 0)
+        return 0;
+    adit_loop_free(*h);
+    *h = NULL;
+    return err;
 }
 
 unsigned socks5_handshake_drive(struct socks5_handshake *h, adit_socket s)

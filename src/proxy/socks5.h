@@ -49,9 +49,9 @@ void socks5_tcp(void *ctx, adit_conn *c);
 void socks5_udp(void *ctx, adit_udp *u);
 
 bool socks5_bears_pipelining(const struct socks5 *p); /* as far as is known */
-/* On the heap. NULL: *err says why. */
-struct socks5_handshake *socks5_handshake_new(const struct socks5 *p, enum socks5_command command,
-                                              const adit_dest *to, bool is_pipelined, int *err);
+/* *h: of adit_loop_alloc(), NULL where that had none. 0, or a code: then it is freed, and NULL. */
+int socks5_handshake_begin(struct socks5_handshake **h, const struct socks5 *p, enum socks5_command command,
+                           const adit_dest *to, bool is_pipelined);
 /* Sends and reads as far as the socket goes. Returns which events to wait for; 0: it is over. */
 unsigned socks5_handshake_drive(struct socks5_handshake *h, adit_socket s);
 /* What a handshake that is over says about the server. h: NULL when no connection came about, for the reason err.

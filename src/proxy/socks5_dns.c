@@ -7,7 +7,6 @@
  *
  * Bounded: 16 at once for a mapping, 256 for the proxy, 10 s each. A query that is sent again while its answer is under way
  * is the client's retransmission. */
-#include <stdlib.h>
 #include <string.h>
 #include "dns_wire.h"
 #include "endpoint.h"
@@ -41,7 +40,7 @@ static void query_free(struct socks5_query *q)
     atomic_fetch_sub(&q->link.proxy->queries, 1);
     socks5_link_close(&q->link);
     adit_timer_stop(q->timer);
-    free(q);
+    adit_loop_free(q);
 }
 
 static void query_expire(void *arg)
@@ -142,7 +141,7 @@ static bool queries_have(const struct socks5_queries *queries, const adit_dgram 
 static struct socks5_query *query_new(struct socks5_queries *queries, struct socks5 *p, adit_udp *u,
                                       const adit_dgram *d)
 {
-    struct socks5_query *q = malloc(sizeof(*q)); /* its buffers need no zeroes */
+    struct socks5_query *q = adit_loop_alloc(adit_udp_loop(u), sizeof(*q));
 
     if (!q)
         return NULL;

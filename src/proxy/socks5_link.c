@@ -7,7 +7,6 @@
  *              +-----------+--> opened(err)
  *
  * The timer bounds all of it up to opened(). */
-#include <stdlib.h>
 #include "endpoint.h"
 #include "socks5.h"
 
@@ -21,7 +20,7 @@ static void link_disconnect(struct socks5_link *l)
     if (l->socket != ADIT_NO_SOCKET)
         endpoint_close(l->socket);
     l->socket = ADIT_NO_SOCKET;
-    free(l->handshake);
+    adit_loop_free(l->handshake);
     l->handshake = NULL;
 }
 
@@ -50,7 +49,7 @@ static void link_end(struct socks5_link *l, int err, bool is_slow)
         adit_watch_set(l->watch, ADIT_READ);
     }
     l->opened(l, err, h);
-    free(h);
+    adit_loop_free(h);
 }
 
 static void link_finish(struct socks5_link *l, int err)
@@ -102,8 +101,10 @@ static void link_dialled(void *arg, int err, adit_socket s)
 
     l->dial = NULL;
     l->socket = s;
-    if (err == 0)
-        l->handshake = socks5_handshake_new(l->proxy, l->command, &l->to, is_pipelined, &err);
+    if (err == 0) {
+        l->handshake = adit_loop_alloc(l->loop, sizeof(*l->handshake));
+        err = socks5_handshake_begin(&l->handshake, l->proxy, l->command, &l->to, is_pipelined);
+    }
     if (l->handshake) {
         l->watch = adit_watch_start(l->loop, s, 0, link_ready, l);
         err = l->watch ? 0 : ADIT_ENOMEM;
@@ -121,7 +122,7 @@ static void link_expire(void *arg)
 
     l->timer = NULL;
     socks5_doubt(l->proxy, l->handshake);
-    free(l->handshake);
+    adit_loop_free(l->handshake);
     l->handshake = NULL;
     link_end(l, ADIT_ETIMEDOUT, is_slow);
 }

@@ -10,7 +10,6 @@
  * A server may be replaced later, so the question is open again when a pipelined request stays without a reply.
  *
  * A probe goes with the flow that started it; cut off, it leaves the question open for the next one. */
-#include <stdlib.h>
 #include "socks5.h"
 
 struct socks5_probe {
@@ -30,7 +29,7 @@ static void probe_opened(struct socks5_link *l, int err, const struct socks5_han
     atomic_store(&l->proxy->pipelining, known);
     *probe->owner = NULL;
     socks5_link_close(l);
-    free(probe);
+    adit_loop_free(probe);
 }
 
 void socks5_probe_start(struct socks5_probe **owner, struct socks5 *p, adit *engine, adit_loop *l)
@@ -40,7 +39,7 @@ void socks5_probe_start(struct socks5_probe **owner, struct socks5 *p, adit *eng
 
     if (!atomic_compare_exchange_strong(&p->pipelining, &unknown, PIPELINING_PROBED))
         return;
-    probe = calloc(1, sizeof(*probe));
+    probe = adit_loop_alloc(l, sizeof(*probe));
     if (probe) {
         probe->owner = owner;
         probe->link = (struct socks5_link){
@@ -57,7 +56,7 @@ void socks5_probe_start(struct socks5_probe **owner, struct socks5 *p, adit *eng
         *owner = probe;
         return;
     }
-    free(probe);
+    adit_loop_free(probe);
     atomic_store(&p->pipelining, PIPELINING_UNKNOWN);
 }
 
@@ -67,5 +66,5 @@ void socks5_probe_cancel(struct socks5_probe *probe)
         return;
     atomic_store(&probe->link.proxy->pipelining, PIPELINING_UNKNOWN);
     socks5_link_close(&probe->link);
-    free(probe);
+    adit_loop_free(probe);
 }

@@ -10,7 +10,6 @@
  *
  * A pipelined request that has no reply after 1.5 s went to a slow destination, or to a server that no longer bears
  * pipelining (it was replaced) and has thrown it away. A probe tells which, and if it says so the greeting is repeated. */
-#include <stdlib.h>
 #include "endpoint.h"
 #include "socks5.h"
 
@@ -32,7 +31,7 @@ static void session_forget_handshake(struct session *s)
 {
     adit_timer_stop(s->timer);
     s->timer = NULL;
-    free(s->handshake);
+    adit_loop_free(s->handshake);
     s->handshake = NULL;
 }
 
@@ -44,7 +43,7 @@ static void session_closed(adit_conn *c, int why, void *user)
     socks5_probe_cancel(s->probe);
     socks5_doubt(s->proxy, s->handshake);
     session_forget_handshake(s);
-    free(s);
+    adit_loop_free(s);
 }
 
 static void session_finish(struct session *s)
@@ -122,11 +121,12 @@ static void session_dialled(adit_conn *c, int err, adit_socket upstream, void *u
     bool is_pipelined = !s->is_retry && socks5_bears_pipelining(s->proxy);
 
     s->upstream = upstream;
-    if (err)
+    if (err) {
         socks5_learn(s->proxy, adit_conn_engine(c), NULL, s->is_retry, err);
-    else
-        s->handshake = socks5_handshake_new(s->proxy, SOCKS5_CONNECT, &adit_conn_flow(c)->dst,
-                                            is_pipelined, &err);
+    } else {
+        s->handshake = adit_loop_alloc(adit_conn_loop(c), sizeof(*s->handshake));
+        err = socks5_handshake_begin(&s->handshake, s->proxy, SOCKS5_CONNECT, &adit_conn_flow(c)->dst, is_pipelined);
+    }
     if (err)
         adit_conn_reject(c, adit_verdict_for(err));
     else
@@ -144,7 +144,7 @@ static void session_dial(struct session *s)
 void socks5_tcp(void *ctx, adit_conn *c)
 {
     static const adit_conn_ops ops = {.size = sizeof(ops), .closed = session_closed};
-    struct session *s = calloc(1, sizeof(*s));
+    struct session *s = adit_loop_alloc(adit_conn_loop(c), sizeof(*s));
 
     if (!s) {
         adit_conn_reject(c, ADIT_RESET);

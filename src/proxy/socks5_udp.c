@@ -344,7 +344,7 @@ static void association_closed(adit_udp *u, int why, void *user)
     if (a->data != ADIT_NO_SOCKET)
         endpoint_close(a->data);
     socks5_link_close(&a->control);
-    free(a);
+    adit_loop_free(a);
 }
 
 static bool udp_is_refused(const struct socks5 *p, uint64_t now_ns)
@@ -356,7 +356,7 @@ static bool udp_is_refused(const struct socks5 *p, uint64_t now_ns)
 
 static struct association *association_new(struct socks5 *p, adit_udp *u)
 {
-    struct association *a = calloc(1, sizeof(*a));
+    struct association *a = adit_loop_alloc(adit_udp_loop(u), sizeof(*a));
 
     if (!a)
         return NULL;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* loop_public: the timers and watches of adit/loop.h, as heap objects around the loop's own. */
-#include <stdlib.h>
+/* loop_public: the timers, watches and memory of adit/loop.h: objects around the loop's own, on its budget. */
 #include "sock/loop.h"
 
 struct adit_timer {
@@ -18,6 +17,42 @@ struct adit_watch {
     void *arg;
 };
 
+struct host_memory {
+    struct loop_leftover leftover;
+    struct adit_loop *loop;
+    size_t len_bytes; /* with this head */
+    uint64_t octets[];
+};
+
+static void memory_release(struct loop_leftover *o)
+{
+    adit_loop_free(LIST_ENTRY(o, struct host_memory, leftover)->octets);
+}
+
+void *adit_loop_alloc(adit_loop *l, size_t len)
+{
+    struct host_memory *m = len < SIZE_MAX / 2 ? loop_alloc(l, sizeof(*m) + len) : NULL;
+
+    if (!m)
+        return NULL;
+    m->loop = l;
+    m->len_bytes = sizeof(*m) + len;
+    m->leftover.release = memory_release;
+    loop_keep_leftover(l, &m->leftover);
+    return m->octets;
+}
+
+void adit_loop_free(void *p)
+{
+    struct host_memory *m;
+
+    if (!p)
+        return;
+    m = LIST_ENTRY(p, struct host_memory, octets);
+    list_remove(&m->leftover.node);
+    loop_release(m->loop, m, m->len_bytes);
+}
+
 static void timer_expire(struct loop_timer *lt)
 {
     struct adit_timer *t = LIST_ENTRY(lt, struct adit_timer, timer);
@@ -25,7 +60,7 @@ static void timer_expire(struct loop_timer *lt)
     void *arg = t->arg;
 
     list_remove(&t->leftover.node);
-    free(t);
+    loop_release(t->loop, t, sizeof(*t));
     fn(arg);
 }
 
@@ -36,7 +71,7 @@ static void timer_release(struct loop_leftover *o)
 
 adit_timer *adit_timer_start(adit_loop *l, uint64_t ms, void (*fn)(void *arg), void *arg)
 {
-    struct adit_timer *t = malloc(sizeof(*t));
+    struct adit_timer *t = loop_alloc(l, sizeof(*t));
     uint64_t now_ns = adit_loop_now_ns(l);
 
     if (!t)
@@ -60,7 +95,7 @@ void adit_timer_stop(adit_timer *t)
         return;
     loop_timer_stop(t->loop, &t->timer);
     list_remove(&t->leftover.node);
-    free(t);
+    loop_release(t->loop, t, sizeof(*t));
 }
 
 static void watch_ready(struct watch *lw, unsigned events)
@@ -79,14 +114,14 @@ static void watch_release(struct loop_leftover *o)
 
 adit_watch *adit_watch_start(adit_loop *l, adit_socket s, unsigned ev, adit_watch_fn fn, void *arg)
 {
-    struct adit_watch *w = malloc(sizeof(*w));
+    struct adit_watch *w = loop_alloc(l, sizeof(*w));
 
     if (!w)
         return NULL;
     w->fn = fn;
     w->arg = arg;
     if (watch_add(l, &w->watch, s, ev & (ADIT_READ | ADIT_WRITE), false, watch_ready) < 0) {
-        free(w);
+        loop_release(l, w, sizeof(*w));
         return NULL;
     }
     w->leftover.release = watch_release;
@@ -101,7 +136,9 @@ void adit_watch_set(adit_watch *w, unsigned ev)
 
 void adit_watch_stop(adit_watch *w)
 {
+    struct adit_loop *l = w->watch.loop;
+
     watch_remove(&w->watch);
     list_remove(&w->leftover.node);
-    free(w);
+    loop_release(l, w, sizeof(*w));
 }

@@ -12,7 +12,6 @@
 #include "sock/ping.h"
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include "base/bytes.h"
@@ -64,7 +63,7 @@ static void ping_socket_close(struct ping_socket *s)
     loop_timer_stop(s->ping->loop, &s->idle);
     watch_remove(&s->watch);
     sock_close(s->watch.fd);
-    free(s);
+    loop_release(s->ping->loop, s, sizeof(*s));
 }
 
 static void ping_socket_expire(struct loop_timer *t)
@@ -140,7 +139,7 @@ static int ping_socket_new(struct ping *p, struct ping_socket **out, const struc
     if (rc < 0)
         goto fail_fd;
     rc = ADIT_ENOMEM;
-    s = calloc(1, sizeof(*s));
+    s = loop_alloc(p->loop, sizeof(*s));
     if (!s)
         goto fail_fd;
     *s = (struct ping_socket){
@@ -163,7 +162,7 @@ static int ping_socket_new(struct ping *p, struct ping_socket **out, const struc
 fail_hash:
     hash_remove(&p->table, s->hash, s);
 fail_memory:
-    free(s);
+    loop_release(p->loop, s, sizeof(*s));
 fail_fd:
     sock_close(fd);
     return rc;
@@ -325,7 +324,7 @@ static void ping_ready(struct watch *w, unsigned events)
 struct ping *ping_new(struct adit_loop *l, const struct sock_config *c, struct net *net,
                       uint64_t idle_ns)
 {
-    struct ping *p = calloc(1, sizeof(*p));
+    struct ping *p = loop_alloc(l, sizeof(*p));
 
     if (!p)
         return NULL;
@@ -348,5 +347,5 @@ void ping_free(struct ping *p)
     while ((node = list_first(&p->sockets)))
         ping_socket_close(LIST_ENTRY(node, struct ping_socket, node));
     hash_deinit(&p->table);
-    free(p);
+    loop_release(p->loop, p, sizeof(*p));
 }

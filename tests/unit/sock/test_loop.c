@@ -453,6 +453,35 @@ static void a_public_watch_tells_only_what_was_asked_and_may_stop_itself(void **
     loop_free(l);
 }
 
+static void memory_of_a_host_is_on_the_workers_budget_and_what_is_left_goes_with_the_loop(void **state)
+{
+    struct memory memory;
+    struct loop_config config = {.memory = &memory};
+    struct adit_loop *l;
+    uint8_t *small, *large;
+
+    (void)state;
+    memory_init(&memory, 64 * 1024, NULL);
+    l = rig_loop_with(&config);
+    small = adit_loop_alloc(l, 100);
+    large = adit_loop_alloc(l, 20000);
+    assert_non_null(small);
+    assert_non_null(large);
+    assert_true(memory.used_bytes >= 20100);
+    for (size_t i = 0; i < 20000; i++)
+        assert_int_equal(large[i], 0);
+    assert_null(adit_loop_alloc(l, 50000));
+    assert_null(adit_loop_alloc(l, SIZE_MAX));
+    adit_loop_free(large);
+    adit_loop_free(NULL);
+    large = adit_loop_alloc(l, 30000);
+    assert_non_null(large);
+    memset(small, 1, 100);
+    memset(large, 1, 30000);
+    loop_free(l);
+    assert_int_equal(memory.used_bytes, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -469,6 +498,7 @@ int main(void)
         cmocka_unit_test(an_edge_triggered_watch_is_told_once_for_each_change),
         cmocka_unit_test(more_watches_than_the_first_slots_find_their_own_functions),
         cmocka_unit_test(a_public_watch_tells_only_what_was_asked_and_may_stop_itself),
+        cmocka_unit_test(memory_of_a_host_is_on_the_workers_budget_and_what_is_left_goes_with_the_loop),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
