@@ -149,21 +149,30 @@ ssize_t splice_in(struct pipe *x, int fd)
     return got;
 }
 
-/* splice() knows no MSG_NOSIGNAL: where nobody reads any more it raises SIGPIPE in this thread, and the process is the host's. */
+static bool broken_pipe_is_pending(void)
+{
+    sigset_t pending;
+
+    return sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE);
+}
+
+/* splice() knows no MSG_NOSIGNAL: where nobody reads any more it raises SIGPIPE in this thread, and the process is the host's.
+ * It does so too where octets went before: then it returns how many. One that waited before is the host's. */
 static ssize_t splice_without_signal(int from, int to, size_t len_bytes)
 {
     static const struct timespec no_time = {0};
-    sigset_t pipe_signal, before, pending;
+    sigset_t pipe_signal, before;
+    bool was_pending;
     ssize_t sent;
     int os;
 
     sigemptyset(&pipe_signal);
     sigaddset(&pipe_signal, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    was_pending = sigismember(&before, SIGPIPE) && broken_pipe_is_pending();
     sent = splice(from, NULL, to, NULL, len_bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     os = errno;
-    if (sent < 0 && os == EPIPE && !sigismember(&before, SIGPIPE) && sigpending(&pending) == 0 &&
-        sigismember(&pending, SIGPIPE))
+    if (sent < (ssize_t)len_bytes && !was_pending && broken_pipe_is_pending())
         (void)sigtimedwait(&pipe_signal, NULL, &no_time);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     errno = os;

@@ -12,6 +12,7 @@ enum { MIB = 1024 * 1024, CHUNK = 256 * 1024, TOTAL = 24 * MIB };
 /* What splice() does in the place of the C library's. */
 static int splices, refusal; /* refusal: errno for reading a socket by splice */
 static int pipes, pipe_refusal;
+static bool breaks_midway; /* sends one octet, and then finds that nobody reads any more */
 
 ssize_t splice(int in, off64_t *in_at, int out, off64_t *out_at, size_t len, unsigned flags)
 {
@@ -22,6 +23,10 @@ ssize_t splice(int in, off64_t *in_at, int out, off64_t *out_at, size_t len, uns
     if (refusal && getsockname(in, (struct sockaddr *)&name, &name_bytes) == 0) {
         errno = refusal;
         return -1;
+    }
+    if (breaks_midway) {
+        raise(SIGPIPE);
+        len = 1;
     }
     return syscall(SYS_splice, in, in_at, out, out_at, len, flags);
 }
@@ -333,31 +338,73 @@ static void a_pool_keeps_to_its_quota(void **state)
     assert_int_equal(m.used_bytes, 0);
 }
 
-/* splice() itself would end the process: a library must not. */
-static void nobody_reads_any_more_is_an_error_and_no_signal(void **state)
+static bool broken_pipe_is_pending(void)
+{
+    sigset_t pending;
+
+    sigpending(&pending);
+    return sigismember(&pending, SIGPIPE);
+}
+
+/* Splices three octets to a socket, whose other end is closed where the splice itself does not break. What splice_out() said. */
+static ssize_t splice_to_nobody(bool midway)
 {
     struct memory m;
     struct pipe_pool p;
     struct pipe *x;
-    void (*before)(int) = signal(SIGPIPE, SIG_DFL);
-    sigset_t blocked;
+    ssize_t sent;
     int pair[2];
 
-    (void)state;
     pipe_refusal = 0;
     memory_init(&m, UINT64_MAX, NULL);
     pipe_pool_init(&p, &m);
     assert_non_null(x = pipe_take(&p));
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-    close(pair[1]);
-    assert_int_equal(write(x->write_fd, "x", 1), 1);
-    x->bytes = 1;
-    assert_int_equal(splice_out(x, pair[0]), -EPIPE);
-    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
-    assert_false(sigismember(&blocked, SIGPIPE));
+    if (!midway)
+        close(pair[1]);
+    assert_int_equal(write(x->write_fd, "xyz", 3), 3);
+    x->bytes = 3;
+    breaks_midway = midway;
+    sent = splice_out(x, pair[0]);
+    breaks_midway = false;
     close(pair[0]);
+    if (midway)
+        close(pair[1]);
     pipe_give(&p, x);
     pipe_pool_deinit(&p);
+    return sent;
+}
+
+/* splice() itself would end the process: a library must not. */
+static void nobody_reads_any_more_is_an_error_and_no_signal(void **state)
+{
+    void (*before)(int) = signal(SIGPIPE, SIG_DFL);
+    sigset_t blocked;
+
+    (void)state;
+    assert_int_equal(splice_to_nobody(false), -EPIPE);
+    assert_int_equal(splice_to_nobody(true), 1);
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+    assert_false(sigismember(&blocked, SIGPIPE));
+    signal(SIGPIPE, before);
+}
+
+static void a_host_that_blocks_the_signal_gets_none_and_keeps_its_own(void **state)
+{
+    void (*before)(int) = signal(SIGPIPE, SIG_DFL);
+    sigset_t only, mask;
+
+    (void)state;
+    sigemptyset(&only);
+    sigaddset(&only, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &only, &mask);
+    assert_int_equal(splice_to_nobody(false), -EPIPE);
+    assert_false(broken_pipe_is_pending());
+    raise(SIGPIPE);
+    assert_int_equal(splice_to_nobody(false), -EPIPE);
+    assert_true(broken_pipe_is_pending());
+    assert_int_equal(sigtimedwait(&only, NULL, &(struct timespec){0}), SIGPIPE);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
     signal(SIGPIPE, before);
 }
 
@@ -507,6 +554,7 @@ int main(void)
         T(without_descriptors_for_a_pipe_octets_are_copied_and_a_pipe_is_asked_for_again),
         cmocka_unit_test(a_pool_keeps_to_its_quota),
         cmocka_unit_test(nobody_reads_any_more_is_an_error_and_no_signal),
+        cmocka_unit_test(a_host_that_blocks_the_signal_gets_none_and_keeps_its_own),
         T(a_stalled_reader_stops_the_sender_and_then_gets_everything),
         T(the_clients_fin_follows_its_bulk_and_the_other_direction_goes_on),
         T(the_servers_fin_follows_its_bulk_and_the_other_direction_goes_on),
