@@ -133,7 +133,8 @@ typedef struct adit_packet {
 
 typedef struct adit_allocator {
     size_t size; /* sizeof(adit_allocator) */
-    void *(*alloc)(void *ctx, size_t len, size_t align); /* align: a power of two, at most len and 16 KiB */
+    /* align: a power of two, at most 16 KiB, perhaps more than len. What is not aligned so goes back at once: no memory. */
+    void *(*alloc)(void *ctx, size_t len, size_t align);
     void (*free)(void *ctx, void *p, size_t len);
     void *ctx;
 } adit_allocator;

@@ -2,8 +2,9 @@
 /* memory: the budget of a worker, in front of the host's allocator or the C library's.
  *
  * Callers say the length again when they free, so nothing is stored beside an object: the count is exact
- * and a host's allocator may be a simple one. `used_bytes` counts what was asked for, not what the
- * allocator rounds it to. Every object begins at a multiple of 64 octets, a cache line of most machines.
+ * and a host's allocator may be a simple one; what it gives that is not aligned as asked is refused.
+ * `used_bytes` counts what was asked for, not what the allocator rounds it to. Every object begins at a
+ * multiple of 64 octets, a cache line of most machines.
  *
  * Without an allocator of the host, what is large comes from the system in pages of its own and goes back there when
  * it is freed: the C library would keep it, since something small that lives on lies behind it. */
@@ -29,6 +30,17 @@ static void *memory_alloc_system(size_t len_bytes, size_t align_bytes)
     return posix_memalign(&p, align_bytes, len_bytes) == 0 ? p : NULL;
 }
 
+/* An address at another place than asked for would lead a pool to memory that is not its own. */
+static void *memory_alloc_host(const struct adit_allocator *a, size_t len_bytes, size_t align_bytes)
+{
+    void *p = a->alloc(a->ctx, len_bytes, align_bytes);
+
+    if (((uintptr_t)p & (align_bytes - 1)) == 0)
+        return p;
+    a->free(a->ctx, p, len_bytes);
+    return NULL;
+}
+
 void *memory_alloc(struct memory *m, size_t len_bytes)
 {
     return memory_alloc_aligned(m, len_bytes, MEMORY_ALIGN);
@@ -41,7 +53,7 @@ void *memory_alloc_aligned(struct memory *m, size_t len_bytes, size_t align_byte
 
     /* used_bytes never exceeds the budget, so the difference does not wrap. */
     if (len_bytes <= m->budget_bytes - m->used_bytes)
-        p = a ? a->alloc(a->ctx, len_bytes, align_bytes) : memory_alloc_system(len_bytes, align_bytes);
+        p = a ? memory_alloc_host(a, len_bytes, align_bytes) : memory_alloc_system(len_bytes, align_bytes);
     if (!p) {
         m->starved++;
         return NULL;

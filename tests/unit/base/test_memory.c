@@ -55,6 +55,7 @@ struct host {
     size_t out_bytes;
     size_t align_bytes;
     bool fails;
+    void *misaligned; /* what it gives, however it is asked; NULL: nothing of the kind */
 };
 
 static void *host_alloc(void *ctx, size_t len, size_t align)
@@ -65,6 +66,8 @@ static void *host_alloc(void *ctx, size_t len, size_t align)
     if (h->fails)
         return NULL;
     h->out_bytes += len;
+    if (h->misaligned)
+        return h->misaligned;
     return aligned_alloc(align, (len + align - 1) / align * align);
 }
 
@@ -73,7 +76,8 @@ static void host_free(void *ctx, void *p, size_t len)
     struct host *h = ctx;
 
     h->out_bytes -= len;
-    free(p);
+    if (p != h->misaligned)
+        free(p);
 }
 
 static void allocator_of_the_host_is_used_and_may_fail(void **state)
@@ -127,6 +131,23 @@ static void memory_is_aligned_as_asked_whoever_gives_it(void **state)
     }
 }
 
+static void what_the_host_does_not_align_is_given_back(void **state)
+{
+    static _Alignas(4096) uint8_t place[8192];
+    struct host h = {.misaligned = place + 2048};
+    const adit_allocator allocator = {
+        .size = sizeof(allocator), .alloc = host_alloc, .free = host_free, .ctx = &h};
+    struct memory m;
+
+    (void)state;
+    memory_init(&m, 1 << 20, &allocator);
+    assert_null(memory_alloc_aligned(&m, 4096, 4096));
+    assert_int_equal(m.used_bytes, 0);
+    assert_int_equal(m.starved, 1);
+    assert_int_equal(h.out_bytes, 0);
+    assert_ptr_equal(memory_alloc_aligned(&m, 4096, 2048), place + 2048);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +155,7 @@ int main(void)
         cmocka_unit_test(pressure_rises_with_what_is_used),
         cmocka_unit_test(allocator_of_the_host_is_used_and_may_fail),
         cmocka_unit_test(memory_is_aligned_as_asked_whoever_gives_it),
+        cmocka_unit_test(what_the_host_does_not_align_is_given_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
