@@ -4,12 +4,12 @@
  *   what was lost, as far as cwnd allows -> new data, as far as cwnd and the peer's window allow (with the FIN behind the last
  *   octet) -> a tail loss probe, a window or keepalive probe -> an ACK, where nothing that was sent carried it
  *
- * Segments are as long as the windows allow, up to 64 KiB: the device takes them whole or cuts them (dev/offload.c). There
- * is no Nagle: a handler hands over what it has, and the last piece of it goes at once. Sender's silly-window avoidance: a
- * piece smaller than a segment that is cut short by the peer's window waits, unless it is half of the largest window ever
- * offered, or has waited for a persist timeout (RFC 9293 3.8.6.2.1). Probes of a closed window and keepalives are empty
- * segments just below the window, which every TCP answers (RFC 1122 4.2.3.6); the octet that RFC 9293 3.8.6.1 would send can
- * be refused, this cannot.
+ * Segments are as long as the windows allow, up to 64 KiB, and up to 128 KiB over IPv4 to a device that takes such: it takes
+ * them whole or cuts them (dev/offload.c). There is no Nagle: a handler hands over what it has, and the last piece of it goes
+ * at once. Sender's silly-window avoidance: a piece smaller than a segment that is cut short by the peer's window waits, unless
+ * it is half of the largest window ever offered, or has waited for a persist timeout (RFC 9293 3.8.6.2.1). Probes of a closed
+ * window and keepalives are empty segments just below the window, which every TCP answers (RFC 1122 4.2.3.6); the octet that
+ * RFC 9293 3.8.6.1 would send can be refused, this cannot.
  *
  * When the device is full the flow stays on the output list and nothing has changed. */
 #include <string.h>

@@ -82,10 +82,10 @@ struct stack {
     const char *engine;     /* how the kernel gets its flows: "bpf", "nat"; NULL: it gets none */
     char fallback[160];     /* why it is not the best that was asked for; "": it is */
     struct pool conn_pool, mapping_pool, listener_pool;
-    struct list conns;      /* all of them, but .. */
+    struct list conns;      /* those that are not on touched_conns */
     struct list mappings;
     struct list listeners;
-    struct list touched_conns, touched_mappings; /* served in this turn: to be settled at its end. Of conns: .. those */
+    struct list touched_conns, touched_mappings; /* served in this turn: to be settled at its end */
     adit_flow described[STACK_DESCRIBED_MAX]; /* what adit_conn_flow() showed lately */
     uint32_t described_count;
     bool is_stopping;

@@ -6,7 +6,8 @@
  * datagrams of `gso_bytes` each (the last may be shorter). What the device says about it has been checked
  * against the octets before (dev/offload.c).
  *
- * Out: one run of headers, and slices of payload that stay where they are. TCP and UDP leave the core with only
+ * Out: one run of headers, and slices of payload that stay where they are. A super-segment of TCP over IPv4 may be longer than
+ * 64 KiB, with a total length of 0 in its header, where the device has big_tcp4. TCP and UDP leave the core with only
  * the pseudo-header sum in the checksum field; the device completes it, or has the kernel do it. */
 #pragma once
 #include <stdbool.h>
