@@ -239,10 +239,11 @@ static void tcp_take_ack(struct tcp *t, const struct tcp_segment *s, struct tcp_
         struct tcp_run *r = run_of(node);
 
         if (seq_lt(ack, r->end)) {
-            if (r->state != TCP_RUN_SACKED)
+            if (r->state != TCP_RUN_SACKED) {
                 e->delivered_bytes += ack - r->seq;
-            if (!r->retransmitted)
-                sample_ns = t->work->engine->now_ns - r->sent_ns;
+                if (!r->retransmitted)
+                    sample_ns = t->work->engine->now_ns - r->sent_ns;
+            }
             run_trim(t, r, ack);
             break;
         }

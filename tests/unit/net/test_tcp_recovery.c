@@ -402,6 +402,23 @@ static void a_part_of_a_super_segment_is_timed_by_its_ack(void **state)
     rig_deinit(&r);
 }
 
+/* No receiver that is in order acknowledges a part of what it has whole; the time of one that does is its own. */
+static void a_part_of_what_was_sacked_before_is_not_timed(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    send_segments(&r, 5);
+    rig_sleep(&r, 20 * MS);
+    ack_with_sack(&r, una, una + MSS, una + 5 * MSS);
+    rig_out(&r, TCP_ACK, una, r.snd, MSS);
+    rig_sleep(&r, 20 * MS);
+    ack(&r, una + 3 * MSS);
+    assert_int_equal(r.t->srtt_us, 20000);
+    rig_deinit(&r);
+}
+
 /* A timestamp is of a millisecond: it does not make a millisecond of a round trip that is shorter. */
 static void a_timestamp_of_the_same_millisecond_leaves_a_short_round_trip_short(void **state)
 {
@@ -613,6 +630,7 @@ int main(void)
         cmocka_unit_test(what_the_peers_window_lets_go_last_is_not_pushed),
         cmocka_unit_test(each_ack_of_a_turn_makes_the_window_larger),
         cmocka_unit_test(a_part_of_a_super_segment_is_timed_by_its_ack),
+        cmocka_unit_test(a_part_of_what_was_sacked_before_is_not_timed),
         cmocka_unit_test(a_timestamp_of_the_same_millisecond_leaves_a_short_round_trip_short),
         cmocka_unit_test(losses_that_the_clock_finds_are_not_repaired_in_one_burst),
         cmocka_unit_test(an_ack_that_shows_more_losses_releases_no_more_than_it_delivers),
