@@ -63,7 +63,7 @@ static const struct option exec_options[] = {
     {"max-flows", 0, OPTION_NUMBER, "N", "TCP connections at most; default: the preset's",
      offsetof(struct exec_args, flows_max), 1, 1000000},
     EXEC_OPTION(0, "summary", OPTION_FLAG, NULL, summary,
-                "two lines at the end: flows, octets, CPU, drops"),
+                "some lines at the end: flows, octets, CPU, stack, drops"),
     EXEC_OPTION('v', "verbose", OPTION_COUNT, NULL, verbose, "say more; twice: everything"),
 };
 
@@ -163,10 +163,12 @@ static int exec_start(struct sandbox *s, struct tunnel *t, const struct sandbox_
 
 static void exec_finish(struct tunnel *t, const struct exec_args *args, double started)
 {
+    char stack[TUNNEL_STACK_BYTES];
     adit_stats stats;
     tunnel_drain(t, &stats);
     if (args->summary)
-        summary_print(stderr, &stats, summary_clock_seconds() - started, summary_cpu_seconds());
+        summary_print(stderr, &stats, tunnel_stack(t, stack), summary_clock_seconds() - started,
+                      summary_cpu_seconds());
 }
 
 static int exec_command(const struct exec_args *args, char **argv, const sigset_t *signals)

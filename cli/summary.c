@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* summary: flows, octets, time and CPU in one line; what was dropped, and why, in the other.
+/* summary: flows, octets, time and CPU in one line; the stack in the next; what was dropped, and why, in the last.
  *
  * "in" and "out" are as the command sees them: octets of IP packets that it received and sent. */
 #include "summary.h"
@@ -53,7 +53,7 @@ static void drops_print(FILE *to, const adit_stats *s)
     fputc('\n', to);
 }
 
-void summary_print(FILE *to, const adit_stats *s, double seconds, double cpu_seconds)
+void summary_print(FILE *to, const adit_stats *s, const char *stack, double seconds, double cpu_seconds)
 {
     char in[16], out[16];
     fprintf(to,
@@ -61,6 +61,7 @@ void summary_print(FILE *to, const adit_stats *s, double seconds, double cpu_sec
             " icmp), %s in, %s out, %.1f s, %.2f s of CPU\n",
             s->tcp_total + s->udp_total + s->icmp_total, s->tcp_total, s->udp_total, s->icmp_total,
             summary_bytes(s->tx_bytes, in), summary_bytes(s->rx_bytes, out), seconds, cpu_seconds);
+    fprintf(to, "adit: stack %s\n", stack);
     if (s->shortcut_packets > 0)
         fprintf(to, "adit: %s in %" PRIu64 " packets turned round in the kernel\n",
                 summary_bytes(s->shortcut_bytes, in), s->shortcut_packets);

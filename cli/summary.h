@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* summary: two lines about what an instance has done. */
+/* summary: some lines about what an instance has done. */
 #pragma once
 #include <stdio.h>
 #include "adit/adit.h"
@@ -10,4 +10,5 @@ double summary_cpu_seconds(void);
 double summary_clock_seconds(void);
 /* "38.2 MB" in buf. */
 const char *summary_bytes(uint64_t bytes, char buf[16]);
-void summary_print(FILE *to, const adit_stats *s, double seconds, double cpu_seconds);
+/* stack: who terminated TCP, in the words of tunnel_stack(). */
+void summary_print(FILE *to, const adit_stats *s, const char *stack, double seconds, double cpu_seconds);

@@ -17,6 +17,7 @@
 #include "job.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -197,6 +198,33 @@ void tunnel_drain(struct tunnel *t, adit_stats *s)
             return;
         quiet_ms = stats_motion(s) == before ? quiet_ms + DRAIN_STEP_MS : 0;
     }
+}
+
+/* What a status says behind a key: "" where it has no such line. */
+static const char *status_value(const char *status, const char *key, char *value, size_t size)
+{
+    size_t len = strlen(key);
+    const char *at = status;
+    while (at && strncmp(at, key, len) != 0) {
+        at = strchr(at, '\n');
+        at = at ? at + 1 : NULL;
+    }
+    snprintf(value, size, "%.*s", at ? (int)strcspn(at + len, "\n") : 0, at ? at + len : "");
+    return value;
+}
+
+const char *tunnel_stack(const struct tunnel *t, char text[TUNNEL_STACK_BYTES])
+{
+    char status[2048], stack[16], engine[16], why[128];
+    adit_stats s = {.size = sizeof(s)};
+    adit_get_stats(t->engine, &s);
+    adit_status(t->engine, status, sizeof(status));
+    status_value(status, "fallback: ", why, sizeof(why));
+    snprintf(text, TUNNEL_STACK_BYTES, "%s, engine %s, %" PRIu64 " of %" PRIu64 " tcp flows in the kernel%s%s",
+             status_value(status, "stack: ", stack, sizeof(stack)),
+             status_value(status, "engine: ", engine, sizeof(engine)), s.tcp_kernel_total, s.tcp_total,
+             *why ? ", fallback: " : "", why);
+    return text;
 }
 
 bool tunnel_deinit(struct tunnel *t)

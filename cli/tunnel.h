@@ -9,6 +9,8 @@
 #include "adit/adit.h"
 #include "adit/proxy.h"
 
+enum { TUNNEL_STACK_BYTES = 256 };
+
 struct tunnel_options { /* borrowed as long as the tunnel lives */
     const char *via;    /* URL of the handler */
     const char *stack;  /* "": auto */
@@ -44,5 +46,7 @@ const char *tunnel_engine(const struct tunnel_options *o);
 int tunnel_start(struct tunnel *t, const struct device *device, struct complaint *why);
 /* Lets what the command left in the kernel's buffers leave, for a bounded time; *s is the last word of the counters. */
 void tunnel_drain(struct tunnel *t, adit_stats *s);
+/* Who terminated TCP in it: "mixed, engine bpf, 3 of 5 tcp flows in the kernel", and the reason of a fallback. Returns text. */
+const char *tunnel_stack(const struct tunnel *t, char text[TUNNEL_STACK_BYTES]);
 /* Stops it. False: the capture file could not be written to its end (said on stderr). */
 bool tunnel_deinit(struct tunnel *t);

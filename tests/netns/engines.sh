@@ -7,9 +7,9 @@ set -u
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
 enter "$@"
+arguments "$@"
 need setpriv util-linux
 
-adit=$1
 MB=1000000
 system=("$adit" exec -v --summary --stack system)
 
@@ -78,9 +78,5 @@ without_privileges()
 }
 
 topology
-cases=("in_the_kernel bpf" "in_the_kernel bpf-clsact" in_the_process fallbacks mixed_too without_privileges)
-for name in "${cases[@]}"; do
-    echo "-- $name"
-    $name
-done
+in_turn "in_the_kernel bpf" "in_the_kernel bpf-clsact" in_the_process fallbacks mixed_too without_privileges
 finish

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""exec_tty.py ADIT: `adit exec` on a terminal. What a person types reaches the command, Ctrl-C ends it with 130, a shell
-that suspends itself gives the terminal back, and the window's size is the terminal's."""
+"""exec_tty.py ADIT exec [OPTION...]: `adit exec` on a terminal. What a person types reaches the command, Ctrl-C ends it with
+130, a shell that suspends itself gives the terminal back, and the window's size is the terminal's."""
 import fcntl
 import os
 import pty
@@ -11,13 +11,14 @@ import sys
 import termios
 import time
 
-ADIT = sys.argv[1]
+ADIT = sys.argv[1:]
 
 
 def spawn(*command):
     pid, fd = pty.fork()
     if pid == 0:
-        os.execv(ADIT, [ADIT, "exec", "--", *command])
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a script's background ignores it
+        os.execv(ADIT[0], [*ADIT, "--", *command])
     return pid, fd
 
 

@@ -1,15 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# faults.sh ADIT: what happens when something goes away under `adit exec`, or runs out. As root. The topology is drawn in
-# lib.sh.
+# faults.sh ADIT [OPTION...]: what happens when something goes away under `adit exec`, or runs out. As root. The options and the
+# topology are in lib.sh.
 set -u
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
 enter "$@"
+arguments "$@"
 need curl curl ping iputils-ping python3 python3
-
-adit=$1
 
 # What a dead adit may not leave on the host.
 traces()
@@ -79,12 +78,13 @@ killed()
 # 64 descriptors: what is open stays, what is new is refused, and nothing turns in circles. The last case: the limit stays.
 few_descriptors()
 {
-    local pid before
+    local pid before held=30
+    [ "$stack" != system ] || held=15 # a socket of the kernel's toward the client, and one toward the server
     ulimit -n 64
     tunnel_open
     rm -f $run/hold
     mkfifo $run/many
-    "${inside[@]}" "$talk" hold $server4 30 <$run/many >$run/hold 2>&1 &
+    "${inside[@]}" "$talk" hold $server4 $held <$run/many >$run/hold 2>&1 &
     pid=$!
     exec 9>$run/many
     wait_for grep -q open $run/hold
@@ -119,33 +119,26 @@ two_at_once()
 {
     local i pids=() rc=0
     for i in 1 2; do
-        "$adit" exec -- sh -c "curl -sS http://$server4:8080/page >$run/page$i; $talk upload $server4 50000000" \
+        "${adit_exec[@]}" -- sh -c "curl -sS http://$server4:8080/page >$run/page$i; $talk upload $server4 50000000" \
             >$run/two$i 2>&1 &
         pids+=($!)
     done
     for i in "${pids[@]}"; do
         wait "$i" || rc=1
     done
-    [ $rc = 0 ] && cmp $run/page1 $run/www/page && cmp $run/page2 $run/www/page
+    [ $rc = 0 ] && cmp $run/page1 $www/page && cmp $run/page2 $www/page
     report $? "two at once"
     [ $rc = 0 ] || sed 's/^/     | /' $run/two1 $run/two2
-    "$adit" exec -- "$adit" exec -- curl -sS http://$server4:8080/page >$run/out 2>&1
+    "${adit_exec[@]}" -- "${open_exec[@]}" -- curl -sS http://$server4:8080/page >$run/out 2>&1
     says "one in the other" '^a page$'
 }
 
 setup()
 {
     topology
-    mkdir $run/www
-    echo "a page" >$run/www/page
-    (cd $run/www && exec ip netns exec $server python3 -m http.server --bind :: 8080) >/dev/null 2>&1 &
-    wait_for curl -s -o /dev/null http://$server4:8080/
+    serve_pages $server4 "${on_server[@]}"
 }
 
 setup
-killed
-device_deleted
-two_at_once
-soft_limit
-few_descriptors
+in_turn killed device_deleted two_at_once soft_limit few_descriptors
 finish

@@ -10,7 +10,7 @@ set -u
 enter "$@"
 need ss iproute2 nsenter util-linux
 
-adit=$1
+arguments "$1" --stack userspace
 hold=$(realpath "$2") # clients begin elsewhere
 tool_server=$(realpath "$3")
 port=9000
@@ -22,7 +22,7 @@ holders=()
 # roomy_open OPTION...: a tunnel whose device has room for a packet of every connection at once: none is lost, and repeated late.
 roomy_open()
 {
-    tunnel_open --stack userspace --dns 192.0.2.53 "$@"
+    tunnel_open --dns 192.0.2.53 "$@"
     "${inside[@]}" ip link set dev adit0 txqueuelen 20000
     sleep 1
 }

@@ -1,16 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# proxies.sh ADIT: the handler socks5 with servers that people run: microsocks and Dante. As root. The topology is drawn in
-# lib.sh; both servers listen on 127.0.0.1 of the suite's own network. What bad servers may do is in socks5.sh.
+# proxies.sh ADIT [OPTION...]: the handler socks5 with servers that people run: microsocks and Dante. As root. The options and the
+# topology are in lib.sh; both servers listen on 127.0.0.1 of the suite's own network. What bad servers may do is in socks5.sh.
 set -u
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
 enter "$@"
+arguments "$@"
 need curl curl dig bind9-dnsutils microsocks microsocks danted dante-server python3 python3
-
-adit=$1
-MB=1000000
 
 # listens PORT
 listens()
@@ -21,9 +19,7 @@ listens()
 setup()
 {
     topology
-    mkdir $run/www
-    echo "a page" >$run/www/page
-    (cd $run/www && exec ip netns exec $server python3 -m http.server --bind :: 8080) >/dev/null 2>&1 &
+    serve_pages $server4 "${on_server[@]}"
     serve named "$here/named.py" $server4 $server4 $server6
     microsocks -i 127.0.0.1 -p 1080 -u user -P secret >/dev/null 2>&1 &
     cat >$run/danted.conf <<CONF
@@ -38,7 +34,6 @@ client pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
 socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
 CONF
     danted -f $run/danted.conf &
-    wait_for curl -s -o /dev/null http://$server4:8080/
     wait_for listens 1080
     wait_for listens 1081
 }
@@ -48,7 +43,7 @@ streams()
 {
     status 0 "$1: a page" "${inside[@]}" curl -sS http://$server4:8080/page
     says "is the page" '^a page$'
-    passes "$1: 50 MB, both ways at once, are intact" "${inside[@]}" "$talk" exchange $server4 $((50 * MB))
+    passes "$1: octets, both ways at once, are intact" "${inside[@]}" "$talk" exchange $server4 "$(megabytes 50 10)"
     passes "$1: round trips of an octet" "${inside[@]}" "$talk" latency $server4 500
     passes "$1: 100 connections at once" "${inside[@]}" "$talk" crowd $server4 100 0
     status 0 "$1: names, over TCP" "${inside[@]}" dig +time=3 +tries=1 +short @$server4 +tcp www.example.test A
@@ -77,8 +72,8 @@ through_dante()
 {
     tunnel_open -v --via socks5://127.0.0.1:1081
     streams dante
-    passes "dante: 100 MB up, and a half-close" "${inside[@]}" "$talk" upload $server4 $((100 * MB))
-    passes "dante: 100 MB down, and a half-close" "${inside[@]}" "$talk" download $server4 $((100 * MB))
+    passes "dante: a lot up, and a half-close" "${inside[@]}" "$talk" upload $server4 "$(megabytes 100 20)"
+    passes "dante: a lot down, and a half-close" "${inside[@]}" "$talk" download $server4 "$(megabytes 100 20)"
     passes "dante: a closed port is refused" "${inside[@]}" "$talk" refused $server4 9 ECONNREFUSED
     passes "dante: 10 bursts of 64 datagrams of 1,200 to 1,350 octets" "${inside[@]}" "$talk" udp-burst $server4 64 10
     passes "dante: datagrams of 1, 1,472 and 4,000 octets" "${inside[@]}" "$talk" udp-size $server4 1 1472 4000
@@ -87,7 +82,6 @@ through_dante()
 }
 
 setup
-through_microsocks
-through_dante
+in_turn through_microsocks through_dante
 [ $failed = 0 ] || sed 's/^/     | /' $run/danted.errors
 finish

@@ -1,26 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# splice.sh ADIT: bulk between two sockets of the kernel's, through `adit exec --stack system`: octets are exact with half-closes
-# and stalled readers, resets pass, and what adit holds meanwhile is bounded. As root. The topology is in lib.sh, the two ends
-# are in talk.py.
+# splice.sh ADIT [OPTION...]: bulk between two sockets of the kernel's, where all TCP ends in the kernel: octets are exact with
+# half-closes and stalled readers, resets pass, and what adit holds meanwhile is bounded. As root. The options and the topology
+# are in lib.sh, the two ends are in talk.py.
 set -u
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
 enter "$@"
+arguments "$@"
 need python3 python3 strace strace
 
-adit=$1
-GB=1000000000
 MB=1000000
-
-talks()
-{
-    local sentence=$1 case=$2
-    shift 2
-    passes "$sentence, IPv4" "${inside[@]}" "$talk" "$case" $server4 "$@"
-    passes "$sentence, IPv6" "${inside[@]}" "$talk" "$case" $server6 "$@"
-}
 
 # Descriptors of adit's that are ends of pipes.
 pipe_ends()
@@ -52,8 +43,8 @@ bulk()
     report $? "no pipe for a small flow"
     spliced upload
     spliced download
-    talks "a gigabyte up" upload $GB
-    talks "a gigabyte down" download $GB
+    talks "a lot up" upload "$(megabytes 500 200)"
+    talks "a lot down" download "$(megabytes 500 200)"
     at_most "ends of pipes that are kept" $(($(pipe_ends) - before)) 8
 }
 
@@ -74,10 +65,7 @@ stalls()
 }
 
 topology
-tunnel_open --stack system
-for name in bulk ends stalls; do
-    echo "-- $name"
-    $name
-done
+tunnel_open
+in_turn bulk ends stalls
 tunnel_close
 finish

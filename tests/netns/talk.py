@@ -332,18 +332,22 @@ def serve_late(address, wait_ms):
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((address, LATE))
     listener.listen(0)
-    dial(address, LATE)
+    first = dial(address, LATE)
     print("ready", flush=True)
     time.sleep(wait_ms / 1000)
+    first.close()
     while True:
-        listener.accept()
+        threading.Thread(target=serve_upload, args=(listener.accept()[0],), daemon=True).start()
 
 
-def late(address):
+def late(address, length):
+    """upload() to it."""
     start = time.monotonic()
-    with dial(address, LATE, 20):
-        pass
-    print(f"connected after {time.monotonic() - start:.1f} s")
+    with dial(address, LATE, 20) as conn:
+        print(f"connected after {time.monotonic() - start:.1f} s")
+        digest = send_stream(conn, length)
+        conn.shutdown(socket.SHUT_WR)
+        check(receive(conn, 8 + DIGEST_BYTES) == struct.pack(">Q", length) + digest, "the server got something else")
 
 
 # ---- UDP ----
