@@ -23,10 +23,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/error.h"
 
-enum { MESSAGE_BYTES = 1024, REPLY_BYTES = 16384 };
+enum { MESSAGE_BYTES = 1024, REPLY_BYTES = 16384, AWAIT_STEP_MS = 2, AWAIT_MAX_MS = 1000 };
 
 static const char hint_privilege[] = "CAP_NET_ADMIN is needed in the user namespace that owns the "
                                      "network namespace: run as root, or adopt an "
@@ -314,6 +315,51 @@ int netlink_add_addr(struct netlink *n, const struct netlink_prefix *p)
 }
 
 /* ----------------------------------------------------------------------------------------- routes -- */
+
+static int route_type(const struct nlmsghdr *h, void *ctx)
+{
+    const struct rtmsg *r = mnl_nlmsg_get_payload(h);
+
+    if (h->nlmsg_type == RTM_NEWROUTE)
+        *(unsigned char *)ctx = r->rtm_type;
+    return MNL_CB_OK;
+}
+
+/* What the kernel would do with a packet to that address. */
+static unsigned char addr_route_type(struct netlink *n, const adit_addr *addr)
+{
+    char message[MESSAGE_BYTES], reply[REPLY_BYTES];
+    unsigned char type = RTN_UNSPEC;
+    size_t len_bytes;
+    const uint8_t *raw = raw_addr(addr, &len_bytes);
+    struct nlmsghdr *h = mnl_nlmsg_put_header(message);
+    struct rtmsg *r;
+    ssize_t got;
+
+    h->nlmsg_type = RTM_GETROUTE;
+    h->nlmsg_flags = NLM_F_REQUEST;
+    h->nlmsg_seq = ++n->seq;
+    r = mnl_nlmsg_put_extra_header(h, sizeof(*r));
+    r->rtm_family = (unsigned char)(addr->family == 4 ? AF_INET : AF_INET6);
+    r->rtm_dst_len = (unsigned char)(len_bytes * 8);
+    mnl_attr_put(h, RTA_DST, len_bytes, raw);
+    if (mnl_socket_sendto(n->socket, h, h->nlmsg_len) < 0)
+        return type;
+    do
+        got = mnl_socket_recvfrom(n->socket, reply, sizeof(reply));
+    while (got < 0 && errno == EINTR);
+    if (got > 0)
+        (void)mnl_cb_run(reply, (size_t)got, h->nlmsg_seq, mnl_socket_get_portid(n->socket), route_type, &type);
+    return type;
+}
+
+void netlink_await_addr(struct netlink *n, const struct netlink_prefix *p)
+{
+    static const struct timespec step = {.tv_nsec = AWAIT_STEP_MS * 1000000L};
+
+    for (int ms = 0; ms < AWAIT_MAX_MS && addr_route_type(n, &p->addr) != RTN_LOCAL; ms += AWAIT_STEP_MS)
+        nanosleep(&step, NULL);
+}
 
 struct route_search {
     unsigned ifindex;

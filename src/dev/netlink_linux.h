@@ -28,6 +28,9 @@ void netlink_close(struct netlink *n);
 int netlink_set_link(struct netlink *n, uint32_t mtu_bytes, uint32_t txqueue_packets);
 int netlink_set_up(struct netlink *n);
 int netlink_add_addr(struct netlink *n, const struct netlink_prefix *p);
+/* Until packets to that address of an interface that is up are taken in, for a second at most. An IPv6 address becomes
+ * usable by a job that the kernel does later: what arrives before is dropped. */
+void netlink_await_addr(struct netlink *n, const struct netlink_prefix *p);
 /* A route to that prefix through the interface. */
 int netlink_add_route(struct netlink *n, const struct netlink_prefix *p);
 /* A default route through the interface; family 4 or 6. ADIT_EEXIST: there is one through another interface. */

@@ -204,6 +204,12 @@ static int tun_each_addr(struct tun *t,
     return rc;
 }
 
+static int tun_await_addr(struct netlink *n, const struct netlink_prefix *p)
+{
+    netlink_await_addr(n, p);
+    return ADIT_OK;
+}
+
 /* The first address of that family among the options. */
 static bool tun_first_addr(const struct tun *t, int family, struct netlink_prefix *p)
 {
@@ -245,6 +251,8 @@ static int tun_configure(struct tun *t)
         rc = tun_each_addr(t, netlink_add_addr, &n);
     if (rc == ADIT_OK)
         rc = netlink_set_up(&n);
+    if (rc == ADIT_OK)
+        rc = tun_each_addr(t, tun_await_addr, &n);
     if (rc == ADIT_OK)
         rc = tun_default_routes(t, &n);
     netlink_close(&n);
