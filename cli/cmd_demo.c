@@ -108,9 +108,12 @@ static int scene_run(struct tunnel *t, struct sandbox *s, const struct sandbox_o
     return 0;
 }
 
-static bool scene_show(const struct demo_scene *scene, const char *stack, const sigset_t *signals)
+/* carried: gets who terminated TCP. */
+static bool scene_show(const struct demo_scene *scene, const char *stack, const sigset_t *signals,
+                       char carried[TUNNEL_STACK_BYTES])
 {
     int ends[2];
+    adit_stats stats;
     struct complaint why = {0};
     struct tunnel tunnel;
     struct sandbox sandbox = {.pid = -1, .control = -1};
@@ -128,10 +131,13 @@ static bool scene_show(const struct demo_scene *scene, const char *stack, const 
     bool ok = tunnel_init(&tunnel, &outside, &why) == 0 &&
               scene_run(&tunnel, &sandbox, &inside, &why) == 0;
     close(ends[1]);
-    if (ok)
+    if (ok) {
         ok = scene_report(scene, ends[0], summary_cpu_seconds() - cpu);
-    else
+        tunnel_drain(&tunnel, &stats);
+        tunnel_stack(&tunnel, carried);
+    } else {
         complaint_print(stderr, &why);
+    }
     tunnel_deinit(&tunnel);
     sandbox_close(&sandbox);
     close(ends[0]);
@@ -153,10 +159,14 @@ static int demo_run(const struct command *self, int argc, char **argv)
     for (size_t i = 0; i < sizeof(stacks) / sizeof(stacks[0]); i++) {
         if (!tunnel_has_stack(stacks[i]))
             continue;
+        char carried[TUNNEL_STACK_BYTES] = "";
         printf("\nstack %s\n", stacks[i]);
         fflush(stdout);
-        for (size_t j = 0; j < sizeof(scenes) / sizeof(scenes[0]); j++, played++)
-            failed += !scene_show(&scenes[j], stacks[i], &signals);
+        for (size_t j = 0; j < sizeof(scenes) / sizeof(scenes[0]); j++, played++) {
+            failed += !scene_show(&scenes[j], stacks[i], &signals, carried);
+            if (j == 0)
+                printf("        %s\n", carried);
+        }
     }
     if (played == 0)
         fputs("adit: this build has no stack to show (adit version --features)\n", stderr);

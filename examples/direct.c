@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* direct [DEVICE [NETNS]]: carries what comes out of a network namespace to its real destination. As root:
+/* direct [DEVICE [NETNS [STACK]]]: carries what comes out of a network namespace to its real destination. As root:
  *
- *     ip netns add app; ./direct adit0 app &  ip netns exec app ping -c 1 1.1.1.1 */
+ *     ip netns add app; ./direct adit0 app &  ip netns exec app ping -c 1 1.1.1.1
+ *
+ * STACK is who terminates TCP: userspace, system, mixed. What it was is printed at the end. */
 #include <adit/adit.h>
 #include <signal.h>
 #include <stdio.h>
@@ -44,11 +46,13 @@ int main(int argc, char **argv)
     const char *addrs[] = {"10.77.0.1/24", "fd77::1/64"};
     adit_options options;
     adit_error err;
+    char status[1024];
 
     adit_options_init(&options, ADIT_PRESET_DESKTOP);
     options.name = argc > 1 ? argv[1] : "adit0";
     options.netns = argc > 2 ? argv[2] : NULL; /* the device is there; our own sockets are here */
     options.default_route = argc > 2;
+    options.stack = argc > 3 ? argv[3] : "";
     options.addrs = addrs;
     options.addrs_count = 2;
     if (adit_new(&tunnel, &options, &handler, NULL, &err)) {
@@ -57,6 +61,8 @@ int main(int argc, char **argv)
     }
     signal(SIGINT, on_signal);
     adit_run(tunnel, NULL);
+    adit_status(tunnel, status, sizeof(status));
+    fputs(status, stdout);
     adit_free(tunnel);
     return 0;
 }

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# examples.sh DIRECT ECHO SOCKS5: the examples do what they show. As root. The topology is smaller than that of lib.sh:
+# examples.sh DIRECT ECHO SOCKS5 STACK...: the examples do what they show, direct on each of these stacks. As root.
+# The topology is smaller than that of lib.sh:
 #
 #    the test's own network                               $app
 #  +---------------------------------------------+      +----------------------+
@@ -17,6 +18,7 @@ enter "$@"
 need curl curl ping iputils-ping socat socat python3 python3
 
 direct=$1 echo=$2 socks5=$3
+shift 3
 app=app
 example=
 
@@ -37,7 +39,7 @@ setup()
 
 start()
 {
-    "$@" &
+    "$@" >$run/example &
     example=$!
 }
 
@@ -63,18 +65,22 @@ echo_answers()
     interrupt
 }
 
+# direct_carries STACK
 direct_carries()
 {
-    local in=(ip netns exec "$app")
-    start "$direct" adit0 $app
+    local in=(ip netns exec "$app") kernel=0
+    start "$direct" adit0 $app "$1"
     wait_for device_is_up -n $app
-    status 0 "direct: a page" "${in[@]}" curl -sS http://10.98.0.1:8080/page
-    status 0 "direct: a large download is intact" "${in[@]}" sh -c \
+    status 0 "direct, $1: a page" "${in[@]}" curl -sS http://10.98.0.1:8080/page
+    status 0 "direct, $1: a large download is intact" "${in[@]}" sh -c \
         'curl -sS http://10.98.0.1:8080/big | cmp - $www/big'
-    status 7 "direct: a closed port is refused" "${in[@]}" curl -sS -m 5 http://10.98.0.1:9/
-    status 0 "direct: a datagram" "${in[@]}" "$here/udp_check.py" ask 10.98.0.1 7
-    status 0 "direct: a ping" "${in[@]}" ping -c 1 -W 5 10.98.0.1
+    status 7 "direct, $1: a closed port is refused" "${in[@]}" curl -sS -m 5 http://10.98.0.1:9/
+    status 0 "direct, $1: a datagram" "${in[@]}" "$here/udp_check.py" ask 10.98.0.1 7
+    status 0 "direct, $1: a ping" "${in[@]}" ping -c 1 -W 5 10.98.0.1
     interrupt
+    says "direct, $1: the status has that stack" "^stack: $1\$" $run/example
+    [ "$1" != system ] || kernel=3
+    says "direct, $1: and its flows are where they belong" "^tcp-kernel: .* $kernel in all" $run/example
 }
 
 socks5_has_a_rule()
@@ -91,7 +97,9 @@ socks5_has_a_rule()
 }
 
 setup
-echo_answers
-direct_carries
-socks5_has_a_rule
+in_turn echo_answers
+for name in "$@"; do
+    in_turn "direct_carries $name"
+done
+in_turn socks5_has_a_rule
 finish
