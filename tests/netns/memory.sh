@@ -183,6 +183,7 @@ mobile()
 gates=()
 topology
 mkfifo $run/never
+# shellcheck disable=SC2034 # held open
 exec {never}<>$run/never # the server ends with its standard input
 serve tools sh -c "exec '$tool_server' $server4 $port <$run/never"
 idle
