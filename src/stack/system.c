@@ -5,14 +5,20 @@
  *
  * This file makes the translator and accepts. A SYN waits in the translator until its handler has answered (nat_accept), then the
  * kernel gets it and hands over a socket whose peer is the fake one that stands for the flow. A socket whose peer stands
- * for nothing is reset at once. What the kernel accepts while descriptors are short stays in its backlog: the listener is left
- * alone for a moment, lest the loop spin, and then looked at again.
+ * for nothing is reset at once.
+ *
+ * A flow of the kernel's needs a descriptor when its client has been answered already, and by then upstream sockets may have
+ * taken the last. One is kept in reserve for that: with it the flow is accepted and reset, which makes its handler give up the
+ * upstream socket, and that is the descriptor of the next one. So the rest goes on, where flows that wait for each other's
+ * descriptors would all time out. Where not even that is to be had, the listener is left alone for a moment, lest the loop spin.
  *
  * The listening sockets are the worker's: they live in the device's network namespace and may have been made by another
  * process. A probe tells early whether the kernel answers there at all. */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include "base/error.h"
 #include "net/nat.h"
 #include "sock/sock.h"
@@ -39,6 +45,7 @@ struct system {
     struct loop_timer pause, probe;
     int probes;     /* sent */
     bool has_taken; /* a flow: no probe need show that it works */
+    int spare;      /* a descriptor in reserve: a copy of a listener's; negative: none */
     adit_socket shortcut; /* the map of its flows; ADIT_NO_SOCKET: none */
     struct log_limit log_limit;
 };
@@ -56,15 +63,37 @@ static void system_resume(struct loop_timer *t)
     system_watch(LIST_ENTRY(t, struct system, pause), ADIT_READ);
 }
 
+static void system_complain_of_files(struct system *y, const char *msg)
+{
+    if (log_limit_allows(&y->log_limit, loop_now_ns(y->stack->config.loop)))
+        log_write(y->stack->config.net->log, ADIT_LOG_WARN, "system", 0, msg, NULL);
+}
+
 static void system_pause(struct system *y)
 {
-    uint64_t now_ns = loop_now_ns(y->stack->config.loop);
-
     system_watch(y, 0);
-    loop_timer_set(y->stack->config.loop, &y->pause, now_ns + SYSTEM_PAUSE_NS);
-    if (log_limit_allows(&y->log_limit, now_ns))
-        log_write(y->stack->config.net->log, ADIT_LOG_WARN, "system", 0,
-                  "the kernel hands over no flow: the limit of open files (ulimit -n) may be reached", NULL);
+    loop_timer_set(y->stack->config.loop, &y->pause, loop_now_ns(y->stack->config.loop) + SYSTEM_PAUSE_NS);
+    system_complain_of_files(y, "the kernel hands over no flow: the limit of open files (ulimit -n) may be reached");
+}
+
+/* Resets the next flow of the kernel's by means of the spare descriptor, if one waits: accept4() looks for a descriptor first.
+ * False: there is no spare one. */
+static bool system_shed(struct system *y, int listener)
+{
+    bool had_spare = y->spare >= 0;
+    int fd = -1;
+
+    if (had_spare) {
+        close(y->spare);
+        fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    }
+    if (fd >= 0) {
+        sock_abort(fd);
+        y->stack->config.net->stats.tcp_rejected++;
+        system_complain_of_files(y, "a flow is reset: the limit of open files (ulimit -n) is reached");
+    }
+    y->spare = fcntl(listener, F_DUPFD_CLOEXEC, 0);
+    return had_spare;
 }
 
 static void system_take(struct system *y, int fd, const struct sockaddr_storage *name)
@@ -116,6 +145,8 @@ static void system_accept(struct watch *w, unsigned events)
             system_take(y, fd, &name);
         else if (errno == EAGAIN)
             return;
+        else if (errno == EMFILE && system_shed(y, w->fd))
+            return; /* its upstream socket goes next; if more flows wait, this is called again */
         else if (!accept_may_go_on(errno)) {
             system_pause(y);
             return;
@@ -173,6 +204,9 @@ static void system_unwatch(struct system *y)
         watch_remove(&y->listeners[--y->listeners_count].watch);
     loop_timer_stop(y->stack->config.loop, &y->pause);
     loop_timer_stop(y->stack->config.loop, &y->probe);
+    if (y->spare >= 0)
+        close(y->spare);
+    y->spare = -1;
 }
 
 static int system_listen(struct system *y)
@@ -190,6 +224,7 @@ static int system_listen(struct system *y)
             return err;
         y->listeners_count++;
     }
+    y->spare = fcntl(c->listeners[0], F_DUPFD_CLOEXEC, 0);
     return 0;
 }
 
@@ -222,7 +257,7 @@ static int system_init(struct system *y, struct stack *s)
     adit_addr addrs[STACK_KERNEL_LISTENERS_MAX];
     int err;
 
-    *y = (struct system){.stack = s, .log_limit = {.burst = 5}};
+    *y = (struct system){.stack = s, .spare = -1, .log_limit = {.burst = 5}};
     loop_timer_init(&y->pause, system_resume);
     loop_timer_init(&y->probe, system_probe);
     for (size_t i = 0; i < c->listeners_count; i++) {

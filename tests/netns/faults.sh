@@ -89,7 +89,7 @@ few_descriptors()
     exec 9>$run/many
     wait_for grep -q open $run/hold
     before=$(adit_cpu)
-    limit_s=5 status 0 "of 60 more connections some are refused, at once" "${inside[@]}" "$talk" crowd $server4 60
+    limit_s=15 status 0 "of 60 more connections some are refused, at once" "${inside[@]}" "$talk" crowd $server4 60
     sed 's/^/     /' $run/out
     sleep 1
     at_most "adit's CPU for that and a second more" "$(awk "BEGIN { print $(adit_cpu) - $before }")" 0.2
@@ -110,7 +110,7 @@ soft_limit()
     tunnel_open
     says "the command keeps its own limit of open files" '^Max open files +200 ' "/proc/$(cat $run/command)/limits"
     ulimit -Sn 4096
-    limit_s=10 status 0 "adit carries more connections than that" "${inside[@]}" "$talk" crowd $server4 300 0
+    limit_s=20 status 0 "adit carries more connections than that" "${inside[@]}" "$talk" crowd $server4 300 0
     tunnel_close
 }
 

@@ -10,6 +10,7 @@ A server and its client stand side by side. A stream is made of numbered pieces 
 doubled or swapped changes its digest; a datagram says which one it is and how long. What a server saw at the end of a
 connection (a digest, the name of an error) is asked for on another one: `results`."""
 import asyncio
+import concurrent.futures
 import errno
 import hashlib
 import os
@@ -263,15 +264,30 @@ def hold(address, count):
 
 
 def crowd(address, count, refused_min=1):
-    """So many connections at once that are opened, or refused, and at least so many refused."""
-    conns, refusals = [], 0
-    for _ in range(count):
+    """So many connections at once. Each echoes an octet within 5 s, or is refused or reset; at least so many of them."""
+
+    def dial_one(_):
         try:
-            conns.append(dial(address, ECHO, 2))
-        except ConnectionRefusedError:
-            refusals += 1
-    print(f"{len(conns)} opened, {refusals} refused")
-    check(conns and (refusals >= refused_min if refused_min else refusals == 0), "not as it should be")
+            return dial(address, ECHO, 5)
+        except (ConnectionRefusedError, ConnectionResetError) as e:
+            return e
+
+    def talk_one(conn):
+        try:
+            conn.sendall(b"x")
+            check(conn.recv(1) == b"x", "an end instead of an echo")
+            return conn
+        except (ConnectionResetError, BrokenPipeError) as e:
+            return e
+
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        conns = list(pool.map(dial_one, range(count)))
+    conns = [c if isinstance(c, OSError) else talk_one(c) for c in conns]
+    refused = sum(isinstance(c, ConnectionRefusedError) for c in conns)
+    reset = sum(isinstance(c, OSError) for c in conns) - refused
+    print(f"{count - refused - reset} opened, {refused} refused, {reset} reset")
+    check(refused + reset < count, "none was opened")
+    check(refused + reset >= refused_min if refused_min else refused + reset == 0, "not as it should be")
 
 
 # ---- TCP: ends that are not polite ----
