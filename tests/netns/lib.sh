@@ -129,7 +129,7 @@ settled()
 # The server's own network, and the link to it.
 topology()
 {
-    ulimit -n 16384
+    ulimit -Sn 16384
     ip link set lo up
     common_congestion_control
     sysctl -qw net.ipv4.ping_group_range='0 2147483647'
