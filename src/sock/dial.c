@@ -47,6 +47,8 @@ struct dial {
     int proto;
     int err;       /* of the last attempt */
     adit_socket s; /* the winner */
+    struct watch *keep; /* where its registration goes; NULL: nowhere */
+    watch_fn keep_ready;
     bool is_settled;
     uint16_t port; /* of a name */
     unsigned addrs_count, tried, running;
@@ -125,7 +127,12 @@ static void attempt_ready(struct watch *w, unsigned events)
         return;
     a->is_open = false;
     d->running--;
-    watch_remove(w);
+    if (d->keep) {
+        watch_move(d->keep, w, d->keep_ready);
+        d->keep_ready(d->keep, events);
+    } else {
+        watch_remove(w);
+    }
     dial_settle(d, 0, w->fd);
 }
 
@@ -332,11 +339,20 @@ struct dial *dial_start(struct adit_loop *l, const struct sock_config *c, int pr
     return d;
 }
 
+void dial_keep(struct dial *d, struct watch *w, watch_fn ready)
+{
+    w->loop = NULL;
+    d->keep = w;
+    d->keep_ready = ready;
+}
+
 void dial_cancel(struct dial *d)
 {
     if (!d)
         return;
     dial_halt(d);
+    if (d->keep && d->keep->loop)
+        watch_forget(d->keep);
     if (d->is_settled && d->s != ADIT_NO_SOCKET)
         sock_close(d->s);
     loop_release(d->loop, d, d->len_bytes);

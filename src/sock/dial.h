@@ -17,4 +17,7 @@ typedef void (*dial_fn)(void *arg, int err, adit_socket s); /* s is the callee's
  * memory. */
 struct dial *dial_start(struct adit_loop *l, const struct sock_config *c, int proto, const adit_dest *to, uint32_t mark,
                         uint64_t timeout_ns, dial_fn fn, void *arg);
+/* The socket that wins stays registered, edge-triggered, under *w, which lives until fn is called, and its events go to ready.
+ * w->loop is NULL as long as there is none. Without this it is registered no more. */
+void dial_keep(struct dial *d, struct watch *w, watch_fn ready);
 void dial_cancel(struct dial *d); /* not after fn was called; NULL is allowed */

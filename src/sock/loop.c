@@ -282,6 +282,15 @@ void watch_remove(struct watch *w)
     watch_forget(w);
 }
 
+void watch_move(struct watch *to, struct watch *from, watch_fn fn)
+{
+    assert(from->edge && from->loop->slots[from->slot].watch == from);
+    *to = *from;
+    to->fn = fn;
+    to->loop->slots[to->slot].watch = to;
+    from->loop = NULL;
+}
+
 void watch_forget(struct watch *w)
 {
     assert(w->loop->slots[w->slot].watch == w);

@@ -82,6 +82,9 @@ void watch_remove(struct watch *w);
 /* The same for an edge-triggered watch whose descriptor the caller closes at once: the system forgets it by itself. */
 void watch_forget(struct watch *w);
 
+/* The registration of an edge-triggered watch goes on under another one: no system call, and no edge is lost. `from` is over. */
+void watch_move(struct watch *to, struct watch *from, watch_fn fn);
+
 /* A function to be called in the next iteration, before its turn. The struct is the caller's memory. */
 struct loop_task {
     struct list node;

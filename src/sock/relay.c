@@ -524,13 +524,24 @@ void relay_stream_ready(struct relay *r)
 
 /* -------------------------------------------------------------------------------------- lifecycle -- */
 
-struct relay *relay_new(struct adit_loop *l, struct stream *stream, adit_socket s,
+/* 0 or a code. */
+static int relay_watch(struct relay *r, struct adit_loop *l, const struct relay_socket *s)
+{
+    if (!s->kept)
+        return watch_add(l, &r->watch, s->s, 0, true, relay_socket_ready);
+    watch_move(&r->watch, s->kept, relay_socket_ready);
+    return 0;
+}
+
+struct relay *relay_new(struct adit_loop *l, struct stream *stream, const struct relay_socket *s,
                         uint64_t half_closed_ns, void (*done)(void *arg, int why), void *arg)
 {
     struct relay *r = loop_alloc(l, sizeof(*r));
 
-    if (!r || watch_add(l, &r->watch, s, 0, true, relay_socket_ready) < 0) {
-        sock_abort(s);
+    if (!r || relay_watch(r, l, s) < 0) {
+        if (s->kept)
+            watch_forget(s->kept);
+        sock_abort(s->s);
         loop_release(l, r, sizeof(*r));
         return NULL;
     }
@@ -541,7 +552,7 @@ struct relay *relay_new(struct adit_loop *l, struct stream *stream, adit_socket 
     r->writable = true; /* it is connected: the first send says if it is not */
     loop_task_init(&r->task, relay_run_task);
     loop_timer_init(&r->timer, relay_expire);
-    relay_pump(r);
+    relay_socket_ready(&r->watch, s->events);
     return r;
 }
 

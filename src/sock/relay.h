@@ -14,11 +14,17 @@
 
 struct relay;
 
+struct relay_socket {
+    adit_socket s;
+    struct watch *kept; /* by which it is registered already, edge-triggered; NULL: it is not */
+    unsigned events;    /* that came to that one */
+};
+
 /* Owns s from the call on, also when it fails (NULL: no memory or descriptors). half_closed_ns: how long one direction may
  * stay silent after the other ended. done: once, never from inside a call: the stream has been closed or aborted by
  * then, the socket is closed, and the relay may be freed. why: 0 for both ends in order, else what ended it. Until then
  * the stream must not be freed, even where it shows STREAM_CLOSED. */
-struct relay *relay_new(struct adit_loop *l, struct stream *stream, adit_socket s, uint64_t half_closed_ns,
+struct relay *relay_new(struct adit_loop *l, struct stream *stream, const struct relay_socket *s, uint64_t half_closed_ns,
                         void (*done)(void *arg, int why), void *arg);
 /* The stream's events may have changed (its flow was on the ready list). */
 void relay_stream_ready(struct relay *r);

@@ -73,10 +73,10 @@ static bool conn_is_dialling(const adit_conn *c)
 
 static void conn_unwatch(adit_conn *c)
 {
-    if (!c->search || !c->search->is_watched)
+    if (!c->search || (!c->search->is_watched && !c->search->is_kept))
         return;
     watch_remove(&c->search->watch);
-    c->search->is_watched = false;
+    c->search->is_watched = c->search->is_kept = false;
 }
 
 static void conn_end_search(adit_conn *c)
@@ -470,11 +470,18 @@ int adit_conn_stat(const adit_conn *c, adit_conn_info *out)
 
 /* ------------------------------------------------------------------------------------ the way out -- */
 
+/* Nobody looks at the socket yet: its edges wait for the relay. */
+static void conn_kept_ready(struct watch *w, unsigned events)
+{
+    LIST_ENTRY(w, struct conn_search, watch)->kept_events |= events;
+}
+
 static void conn_dialled(void *arg, int err, adit_socket s)
 {
     adit_conn *c = arg;
 
     c->search->dial = NULL;
+    c->search->is_kept = c->search->watch.loop != NULL;
     if (err == 0)
         c->socket = s;
     c->owns_socket = err == 0;
@@ -495,7 +502,11 @@ int adit_conn_dial(adit_conn *c, const adit_dest *to, adit_conn_dial_fn fn)
     search->dial_fn = fn;
     search->dial = dial_start(config->loop, &config->sockets, ADIT_PROTO_TCP, to, c->flow->mark, config->dial_ns,
                               conn_dialled, c);
-    return search->dial ? 0 : ADIT_ENOMEM;
+    if (!search->dial)
+        return ADIT_ENOMEM;
+    search->kept_events = 0;
+    dial_keep(search->dial, &search->watch, conn_kept_ready);
+    return 0;
 }
 
 static void conn_socket_ready(struct watch *w, unsigned events)
@@ -521,6 +532,8 @@ int adit_conn_watch(adit_conn *c, adit_socket s, unsigned ev, adit_conn_io_fn fn
     search = conn_search(c);
     if (!search)
         return ADIT_ENOMEM;
+    if (search->is_kept)
+        conn_unwatch(c);
     search->watch_fn = fn;
     if (search->is_watched)
         return watch_set(&search->watch, ev);
@@ -541,9 +554,24 @@ static void conn_relay_done(void *arg, int why)
     net_set_ready(c->stack->config.net, c->flow);
 }
 
+/* Joins the stream and s, which may be registered since the dial. NULL: no memory. */
+static struct relay *conn_join(adit_conn *c, adit_socket s)
+{
+    const struct stack_config *config = &c->stack->config;
+    struct relay_socket way_out = {.s = s};
+
+    if (c->search) { /* it is there only where it keeps the registration */
+        way_out.kept = &c->search->watch;
+        way_out.events = c->search->kept_events;
+        c->search->is_kept = false;
+    }
+    return relay_new(config->loop, conn_stream(c), &way_out, config->half_closed_ns, conn_relay_done, c);
+}
+
 int adit_conn_relay(adit_conn *c, adit_socket s)
 {
     const struct stack_config *config = &c->stack->config;
+    struct relay *relay;
     int err;
 
     if (s == ADIT_NO_SOCKET)
@@ -554,7 +582,8 @@ int adit_conn_relay(adit_conn *c, adit_socket s)
             sock_close(s);
         return ADIT_ESTATE;
     }
-    conn_end_search(c);
+    if (c->search && !c->search->is_kept)
+        conn_end_search(c);
     c->socket = s; /* from here on it is released with c */
     c->owns_socket = true;
     err = c->is_accepted ? 0 : adit_conn_accept(c);
@@ -564,8 +593,10 @@ int adit_conn_relay(adit_conn *c, adit_socket s)
     }
     c->owns_socket = false;
     conn_set_now(c);
-    c->relay = relay_new(config->loop, conn_stream(c), s, config->half_closed_ns, conn_relay_done, c);
-    c->is_relayed = c->relay != NULL;
+    relay = conn_join(c, s);
+    conn_end_search(c);
+    c->relay = relay;
+    c->is_relayed = relay != NULL;
     if (!c->is_relayed) {
         adit_conn_abort(c);
         return ADIT_ENOMEM;

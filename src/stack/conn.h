@@ -18,6 +18,8 @@ struct conn_search {
     struct watch watch;
     adit_conn_io_fn watch_fn;
     bool is_watched;
+    bool is_kept; /* by `watch`, since the dial: for the relay to take over */
+    unsigned kept_events;
 };
 
 struct adit_conn {

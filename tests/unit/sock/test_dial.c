@@ -238,6 +238,45 @@ static void a_dial_can_be_cancelled_at_any_time(void **state)
     close(fd);
 }
 
+static void note_ready(struct watch *w, unsigned events)
+{
+    (void)w, (void)events;
+}
+
+/* It stays registered under the caller's watch; cancelled at any time, nothing is left. */
+static void a_registration_can_be_kept(void **state)
+{
+    int before = count_fds(), turns;
+    struct sock_config c = {0};
+    adit_addr at;
+    int fd = listener(&at, 4, 16);
+    adit_dest to = {.addr = at};
+
+    (void)state;
+    for (turns = 0; turns < 4; turns++) {
+        struct adit_loop *l = rig_loop();
+        struct outcome o = {0};
+        struct watch kept;
+        struct dial *d = dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, dial_done, &o);
+
+        dial_keep(d, &kept, note_ready);
+        for (int n = 0; n < turns && o.told == 0; n++)
+            rig_turn(l, 1);
+        if (o.told == 0) {
+            dial_cancel(d);
+        } else {
+            assert_int_equal(o.err, 0);
+            assert_ptr_equal(kept.loop, l);
+            assert_int_equal(kept.fd, o.s);
+            watch_remove(&kept);
+            close(o.s);
+        }
+        loop_free(l);
+    }
+    close(fd);
+    assert_int_equal(count_fds(), before);
+}
+
 static void an_address_costs_little_of_the_workers_budget_and_gives_it_back(void **state)
 {
     struct sock_config c = {0};
@@ -377,6 +416,7 @@ int main(void)
         cmocka_unit_test(a_name_that_cannot_be_one_fails),
         cmocka_unit_test(a_udp_socket_is_connected_without_a_packet),
         cmocka_unit_test(a_dial_can_be_cancelled_at_any_time),
+        cmocka_unit_test(a_registration_can_be_kept),
         cmocka_unit_test(an_address_costs_little_of_the_workers_budget_and_gives_it_back),
         cmocka_unit_test(a_socket_is_protected_before_it_connects),
         cmocka_unit_test(the_hosts_own_sockets_are_used),

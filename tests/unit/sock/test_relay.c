@@ -76,7 +76,8 @@ static void tcp_pair(int fds[2])
     close(listener);
 }
 
-static void rig_join(struct relay_rig *r, const int fds[2], int half_closed_ms, uint64_t seed)
+/* All but the relay. */
+static void rig_prepare(struct relay_rig *r, const int fds[2], uint64_t seed)
 {
     struct loop_config config = {.now_ns = rig_now_ns, .now_ctx = r};
 
@@ -84,8 +85,13 @@ static void rig_join(struct relay_rig *r, const int fds[2], int half_closed_ms, 
     r->loop = rig_loop_with(&config);
     r->client = fake_new(CAPACITY, ROOM, seed);
     r->served = malloc(CAPACITY);
-    r->relay = relay_new(r->loop, &r->client->stream, fds[0], (uint64_t)half_closed_ms * 1000000,
-                         rig_done, r);
+}
+
+static void rig_join(struct relay_rig *r, const int fds[2], int half_closed_ms, uint64_t seed)
+{
+    rig_prepare(r, fds, seed);
+    r->relay = relay_new(r->loop, &r->client->stream, &(struct relay_socket){.s = fds[0]},
+                         (uint64_t)half_closed_ms * 1000000, rig_done, r);
     assert_non_null(r->relay);
 }
 
@@ -371,6 +377,48 @@ static void the_servers_fin_ends_one_direction_only(void **state)
     rig_until(r.loop, &r.done, 1);
     assert_int_equal(r.why, 0);
     assert_int_equal(server_reads(&r, 100), 0);
+    rig_close(&r);
+}
+
+struct kept_socket {
+    struct watch watch;
+    int events_count;
+    unsigned events;
+};
+
+static void kept_ready(struct watch *w, unsigned events)
+{
+    struct kept_socket *k = LIST_ENTRY(w, struct kept_socket, watch);
+
+    k->events |= events;
+    if (events & ADIT_READ)
+        k->events_count++;
+}
+
+/* The edge was told to the watch before; no other follows it. */
+static void what_came_before_the_relay_took_the_registration_over_is_read(void **state)
+{
+    struct kept_socket kept = {0};
+    struct relay_rig r;
+    int fds[2];
+
+    (void)state;
+    tcp_pair(fds);
+    rig_prepare(&r, fds, 1);
+    assert_int_equal(watch_add(r.loop, &kept.watch, fds[0], 0, true, kept_ready), 0);
+    server_sends(&r, 5000, 0);
+    rig_until(r.loop, &kept.events_count, 1);
+    r.relay = relay_new(r.loop, &r.client->stream,
+                        &(struct relay_socket){.s = fds[0], .kept = &kept.watch, .events = kept.events}, 1000000000,
+                        rig_done, &r);
+    assert_non_null(r.relay);
+    assert_null(kept.watch.loop);
+    assert_delivered(&r, 5000);
+    server_sends(&r, 3000, 0);
+    rig_for_ms(r.loop, 10);
+    assert_delivered(&r, 8000);
+    client_sends(&r, 10);
+    assert_int_equal(server_reads(&r, 100), 10);
     rig_close(&r);
 }
 
@@ -677,6 +725,7 @@ int main(void)
         cmocka_unit_test(one_bulk_flow_moves_a_bounded_amount_in_one_call),
         cmocka_unit_test(the_clients_fin_ends_one_direction_only),
         cmocka_unit_test(the_servers_fin_ends_one_direction_only),
+        cmocka_unit_test(what_came_before_the_relay_took_the_registration_over_is_read),
         cmocka_unit_test(a_fin_that_arrives_with_the_last_octets_is_seen_at_once),
         cmocka_unit_test(silence_after_a_half_close_is_ended_and_traffic_prolongs_it),
         cmocka_unit_test(an_open_relay_may_be_silent_for_ever),
