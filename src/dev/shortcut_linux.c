@@ -48,22 +48,32 @@ static int shortcut_fail(adit_error *err, const char *op, int os)
 
 /* --------------------------------------------------------------------------------------- attaching -- */
 
-static struct bpf_tc_hook filter_hook(unsigned ifindex)
+/* libbpf refuses a structure whose padding is not zero, and an initializer need not write that. */
+static void filter_hook_init(struct bpf_tc_hook *h, unsigned ifindex)
 {
-    return (struct bpf_tc_hook){.sz = sizeof(struct bpf_tc_hook), .ifindex = (int)ifindex, .attach_point = BPF_TC_EGRESS};
+    memset(h, 0, sizeof(*h));
+    h->sz = sizeof(*h);
+    h->ifindex = (int)ifindex;
+    h->attach_point = BPF_TC_EGRESS;
 }
 
-static struct bpf_tc_opts filter_opts(void)
+static void filter_opts_init(struct bpf_tc_opts *o)
 {
-    return (struct bpf_tc_opts){.sz = sizeof(struct bpf_tc_opts), .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY};
+    memset(o, 0, sizeof(*o));
+    o->sz = sizeof(*o);
+    o->handle = FILTER_HANDLE;
+    o->priority = FILTER_PRIORITY;
 }
 
 static int attach_filter(int program, unsigned ifindex)
 {
-    struct bpf_tc_hook hook = filter_hook(ifindex);
-    struct bpf_tc_opts opts = filter_opts();
-    int rc = bpf_tc_hook_create(&hook);
+    struct bpf_tc_hook hook;
+    struct bpf_tc_opts opts;
+    int rc;
 
+    filter_hook_init(&hook, ifindex);
+    filter_opts_init(&opts);
+    rc = bpf_tc_hook_create(&hook);
     opts.prog_fd = program;
     opts.flags = BPF_TC_F_REPLACE;
     return rc < 0 && rc != -EEXIST ? rc : bpf_tc_attach(&hook, &opts);
@@ -141,9 +151,11 @@ void shortcut_close(adit_socket *fds, size_t *count)
 void shortcut_sweep(const char *ifname)
 {
     libbpf_print_fn_t before = libbpf_set_print(NULL);
-    struct bpf_tc_hook hook = filter_hook(if_nametoindex(ifname));
-    struct bpf_tc_opts opts = filter_opts();
+    struct bpf_tc_hook hook;
+    struct bpf_tc_opts opts;
 
+    filter_hook_init(&hook, if_nametoindex(ifname));
+    filter_opts_init(&opts);
     if (hook.ifindex)
         (void)bpf_tc_detach(&hook, &opts);
     libbpf_set_print(before);
