@@ -45,6 +45,8 @@ struct run {
     uint32_t count, at_once;
     uint32_t begun, under_way, done, slow;
     uint64_t faults[FAULTS], slowest_ms;
+    int broken_by;         /* errno of the last one that broke, */
+    struct conn broken;    /* and how far it was */
 };
 
 static _Noreturn void fail(const char *what)
@@ -185,14 +187,21 @@ static void conn_fault(struct run *r, struct conn *c, enum fault f)
     conn_end(r, c);
 }
 
+static void conn_broken(struct run *r, struct conn *c)
+{
+    r->broken_by = errno;
+    r->broken = *c;
+    conn_fault(r, c, FAULT_BROKEN);
+}
+
 static void conn_say(struct run *r, struct conn *c)
 {
-    c->has_spoken = 1;
     c->has_heard = 0;
     if (send(c->fd, &c->said, sizeof(c->said), MSG_NOSIGNAL) != sizeof(c->said))
-        conn_fault(r, c, FAULT_BROKEN);
+        conn_broken(r, c);
     else
         watch(r->set, c, EPOLLIN, EPOLL_CTL_MOD);
+    c->has_spoken = 1;
 }
 
 static void conn_hear(struct run *r, struct conn *c)
@@ -202,7 +211,7 @@ static void conn_hear(struct run *r, struct conn *c)
 
     if (n < 0) {
         if (errno != EAGAIN)
-            conn_fault(r, c, FAULT_BROKEN);
+            conn_broken(r, c);
     } else if (n == 0) {
         if (c->has_heard && c->said.follows == SERVER_ENDS)
             conn_end(r, c);
@@ -307,6 +316,10 @@ static int run_clients(struct run *r)
            r->count, (double)(now_ms() - start_ms) / 1e3, (unsigned long long)r->faults[FAULT_CROSSED],
            (unsigned long long)r->faults[FAULT_CUT], (unsigned long long)r->faults[FAULT_BROKEN],
            (unsigned long long)r->faults[FAULT_STALLED], r->slow, SLOW_MS, (unsigned long long)r->slowest_ms);
+    if (r->broken_by)
+        printf("broken: %s; it had %sspoken, had %sheard, and %s was to end it\n", strerror(r->broken_by),
+               r->broken.has_spoken ? "" : "not ", r->broken.has_heard ? "" : "not ",
+               r->broken.said.follows == SERVER_ENDS ? "the server" : "the client");
     return faults > 0;
 }
 
