@@ -164,8 +164,6 @@ static void flow_look(struct nat_flow *f)
     flow_ways(f, ways);
     s->look(s->ctx, ways, looked);
     f->seen |= (looked[NAT_UP].is_fin ? NAT_FIN_UP : 0) | (looked[NAT_DOWN].is_fin ? NAT_FIN_DOWN : 0);
-    if (f->state == NAT_ACCEPTING && looked[NAT_DOWN].is_heard)
-        f->again_ns = WHEEL_NEVER;
     for (int i = 0; i < NAT_WAYS; i++) {
         uint64_t heard_ns = f->nat->now_ns - earlier(looked[i].age_ns, f->nat->now_ns);
 
@@ -458,7 +456,6 @@ int nat_accept(struct nat_flow *f)
         return f->state == NAT_CLOSED ? ADIT_ECLOSED : ADIT_ESTATE;
     if (!nat_take_pair(f))
         return ADIT_ELIMIT;
-    flow_take_shortcut(f);
     f->accepted_ns = f->nat->now_ns;
     f->again_ns = f->nat->now_ns + NAT_AGAIN_NS;
     flow_enter(f, NAT_ACCEPTING);
@@ -499,6 +496,7 @@ struct nat_flow *nat_accepted(struct nat *n, const adit_addr *peer)
 
     if (!f || f->state != NAT_ACCEPTING)
         return NULL;
+    flow_take_shortcut(f);
     flow_enter(f, NAT_OPEN);
     net_set_ready(n->net, &f->flow);
     return f;

@@ -17,8 +17,10 @@
  * only FIN, RST and the time of the last packet are noted, to know when the entry can go.
  *
  * A shortcut (struct nat_shortcut) is whoever rewrites packets before they come here: below, in the kernel. It gets the two ways
- * of a flow with its pair and loses them with the entry; SYNs and RSTs come here all the same. What it has seen meanwhile is
- * asked for when a deadline has come or an entry is to be used again. A packet that it does not take is rewritten here.
+ * of a flow that was accepted and loses them with the entry. What comes earlier is passed on here, one after the other: where two
+ * processors bring the ACK of a handshake and what follows it at once, the kernel may find neither its half-open socket nor the
+ * one that takes its place, and answers with a RST. SYNs and RSTs come here all the same. What it has seen meanwhile is asked for
+ * when a deadline has come or an entry is to be used again. A packet that it does not take is rewritten here.
  *
  * A pair of a fake peer's address and port is never given to two entries at a time, and pairs are used in turn: 256 addresses of
  * 64,512 ports, so one that is free again rests until sixteen million others have been used. */

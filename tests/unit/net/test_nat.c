@@ -767,11 +767,12 @@ static void assert_ends(const struct nat_ends *e, const char *src, const char *d
     assert_int_equal(e->dst_port, to.port);
 }
 
-static void a_shortcut_gets_both_ways_of_a_flow_for_as_long_as_it_has_its_pair(void **state)
+static void a_shortcut_gets_both_ways_of_a_flow_that_was_accepted_until_its_entry_goes(void **state)
 {
     struct nat_rig n;
     struct shortcut_rig s;
     struct nat_flow *f;
+    adit_addr from;
     char peer[ADIT_ADDR_TEXT];
 
     (void)state;
@@ -780,6 +781,9 @@ static void a_shortcut_gets_both_ways_of_a_flow_for_as_long_as_it_has_its_pair(v
     assert_int_equal(s.flows, 0);
     assert_int_equal(nat_accept(f), 0);
     peer_text(f, peer);
+    assert_int_equal(s.flows, 0); /* the handshake is passed on here */
+    from = addr(peer);
+    assert_ptr_equal(nat_accepted(&n.nat, &from), f);
     assert_int_equal(s.flows, 1);
     assert_ends(&s.ways[NAT_UP].from, CLIENT6, REMOTE6);
     assert_ends(&s.ways[NAT_UP].to, peer, LISTENER6);
@@ -790,28 +794,6 @@ static void a_shortcut_gets_both_ways_of_a_flow_for_as_long_as_it_has_its_pair(v
     rig_sleep(&n.r, 250 * RIG_SECOND_NS);
     assert_int_equal(n.nat.flows, 0);
     assert_int_equal(s.flows, 0);
-    nat_down(&n);
-}
-
-static void a_kernel_that_answered_by_the_shortcut_is_not_asked_again(void **state)
-{
-    struct nat_rig n;
-    struct shortcut_rig s;
-    struct nat_flow *f;
-    char peer[ADIT_ADDR_TEXT];
-
-    (void)state;
-    nat_up_with_shortcut(&n, &s);
-    f = pending(&n, CLIENT, REMOTE);
-    assert_int_equal(nat_accept(f), 0);
-    peer_text(f, peer);
-    assert_int_equal(out_segment(&n, peer, LISTENER).flags, TCP_SYN);
-    s.looked[NAT_DOWN] = (struct nat_looked){.is_heard = true};
-    rig_sleep(&n.r, 5 * RIG_SECOND_NS);
-    rig_silent(&n.r);
-    assert_int_equal(f->state, NAT_ACCEPTING);
-    rig_sleep(&n.r, 6 * RIG_SECOND_NS);
-    assert_int_equal(f->why, ADIT_ETIMEDOUT);
     nat_down(&n);
 }
 
@@ -917,8 +899,7 @@ int main(void)
         cmocka_unit_test(an_icmp_error_of_the_kernel_reaches_the_client),
         cmocka_unit_test(a_probe_is_answered_by_the_listener_or_not),
         cmocka_unit_test(a_listener_among_the_fake_peers_is_refused),
-        cmocka_unit_test(a_shortcut_gets_both_ways_of_a_flow_for_as_long_as_it_has_its_pair),
-        cmocka_unit_test(a_kernel_that_answered_by_the_shortcut_is_not_asked_again),
+        cmocka_unit_test(a_shortcut_gets_both_ways_of_a_flow_that_was_accepted_until_its_entry_goes),
         cmocka_unit_test(octets_that_pass_by_the_shortcut_keep_a_flow_alive),
         cmocka_unit_test(fins_that_pass_by_the_shortcut_end_an_entry),
         cmocka_unit_test(a_port_is_used_again_once_the_shortcut_has_seen_its_end),
