@@ -169,11 +169,11 @@ serve()
     wait_for grep -q ready "$run/$name"
 }
 
-# Until it succeeds, for at most 10 s.
+# Until it succeeds, for at most $wait_s, else 10 s.
 wait_for()
 {
     local _
-    for _ in $(seq 100); do
+    for _ in $(seq $((${wait_s:-10} * 10))); do
         "$@" 2>/dev/null && return
         sleep 0.1
     done

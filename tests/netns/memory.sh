@@ -42,7 +42,7 @@ open_many()
         gates+=("$said")
     done
     for address in "$@"; do
-        wait_long grep -q . "$run/hold-$address"
+        wait_s=40 wait_for grep -q . "$run/hold-$address"
         grep -q ready "$run/hold-$address" || { sed 's/^/FAIL /' "$run/hold-$address"; exit 1; }
     done
     opened=$(awk '/^ready/ { n += $2 } END { print n }' "$run"/hold-*)
@@ -64,24 +64,12 @@ end_clients()
 end_many()
 {
     end_clients
-    wait_long none_left
+    wait_s=40 wait_for none_left
 }
 
 none_left()
 {
     [ "$("${inside[@]}" ss -Htan state established state fin-wait-1 state fin-wait-2 state closing | wc -l)" = 0 ]
-}
-
-# Until it succeeds, for at most 40 s.
-wait_long()
-{
-    local _
-    for _ in $(seq 200); do
-        "$@" 2>/dev/null && return
-        sleep 0.2
-    done
-    echo "FAIL gave up waiting for: $*"
-    exit 1
 }
 
 # comes_to SENTENCE LIMIT: adit's memory in kB is, or within 10 s becomes, at most that.
