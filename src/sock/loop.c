@@ -342,6 +342,27 @@ static int64_t loop_timeout_ns(const struct adit_loop *l)
     return due_ns - now_ns > INT64_MAX ? INT64_MAX : (int64_t)(due_ns - now_ns);
 }
 
+static unsigned list_count(const struct list *head)
+{
+    unsigned n = 0;
+
+    for (const struct list *node = head->next; node != head; node = node->next)
+        n++;
+    return n;
+}
+
+static unsigned larger(unsigned a, unsigned b)
+{
+    return a > b ? a : b;
+}
+
+size_t loop_share(const struct adit_loop *l, size_t whole, size_t least)
+{
+    size_t share = whole / l->served;
+
+    return share > least ? share : least;
+}
+
 static void loop_run_tasks(struct list *tasks)
 {
     struct list *node;
@@ -405,6 +426,7 @@ static void loop_iterate(struct adit_loop *l, int64_t timeout_ns)
         l->config.hooks.begin(l->config.hooks.ctx, l->now_ns);
     list_init(&tasks);
     list_splice_back(&tasks, &l->tasks);
+    l->served = larger(1, larger((unsigned)n, list_count(&tasks)));
     for (i = 0; i < n; i++)
         loop_deliver(l, &l->events[i]);
     loop_run_posts(l);
@@ -491,6 +513,7 @@ int loop_new(struct adit_loop **out, const struct loop_config *c, adit_error *er
     l->slots_free = LOOP_NO_SLOT;
     l->posts_end = &l->posts;
     l->is_fresh = true;
+    l->served = 1;
     spin_init(&l->spin, ready_cpus());
     bins_init(&l->bins, loop_memory(l));
     pipe_pool_init(&l->pipes, loop_memory(l));

@@ -45,6 +45,8 @@ int loop_new(struct adit_loop **out, const struct loop_config *c, adit_error *er
  * name resolution that the system is in the middle of and cannot be told to give up. NULL is allowed. */
 void loop_free(struct adit_loop *l);
 uint64_t loop_now_ns(const struct adit_loop *l); /* of this iteration; cheap */
+/* Of what one iteration may move in all, the part of each of those that it serves; at least `least`. */
+size_t loop_share(const struct adit_loop *l, size_t whole, size_t least);
 void loop_run(struct adit_loop *l);              /* until loop_stop() */
 void loop_stop(struct adit_loop *l);             /* on the loop's thread */
 /* Async-signal-safe and callable from any thread: makes the loop turn once and call `fn` of loop_set_wake. */

@@ -41,6 +41,7 @@ struct adit_loop {
     bool is_busy; /* the last wait brought something */
 
     struct list tasks, leftovers;
+    unsigned served; /* by this iteration: events or tasks, whichever are more; at least 1 */
     struct wheel wheel;
     uint64_t now_ns;
     void *scratch;

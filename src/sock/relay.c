@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* relay: a stream and a socket, joined.
  *
- * Each direction is a pump that runs until there is nothing to take, no room to put it, or its budget of one call is
+ * Each direction is a pump that runs until there is nothing to take, no room to put it, or its share of one iteration is
  * spent; then it goes on in the next iteration (a loop task), so that one bulk flow keeps nobody else waiting.
  *
  *              stream                                       socket
@@ -43,7 +43,9 @@
 enum {
     RELAY_IOV_MAX = 16,
     RELAY_READ_BYTES_MAX = 256 * 1024, /* of one recvmsg: larger ones gain nothing */
-    RELAY_BUDGET_BYTES = 1024 * 1024,  /* of one direction in one call */
+    RELAY_SLICE_BYTES = 64 * 1024,     /* the slices of a bulk stream are so long, all but the first */
+    RELAY_TURN_BYTES = 1024 * 1024,    /* moved in one iteration by all relays that it serves, each way */
+    RELAY_SHARE_BYTES_MIN = 64 * 1024, /* of one of them */
     RELAY_BULK_BYTES = 16 * 1024,      /* moved at once: the flow may be a bulk one */
     RELAY_BULK_MOVES = 8,              /* so many more large moves than small ones: it is */
     RELAY_BULK_MOVES_MAX = 16,
@@ -199,6 +201,13 @@ static bool relay_is_spliced(struct relay *r, struct pipe **x, uint8_t *bulk)
 
 /* ----------------------------------------------------------------------------------------- pumps -- */
 
+/* What one direction may move in one call. What many flows received is sent when all had their turn: where that is more than
+ * the processor's cache holds, each octet comes from memory twice. */
+static size_t relay_budget(const struct relay *r)
+{
+    return loop_share(r->watch.loop, RELAY_TURN_BYTES, RELAY_SHARE_BYTES_MIN);
+}
+
 static size_t iov_bytes(const adit_iov *iov, int n)
 {
     size_t bytes = 0;
@@ -302,7 +311,7 @@ static size_t relay_pump_up(struct relay *r)
     size_t moved = 0;
     ptrdiff_t n;
 
-    while (r->writable && !r->up_ended && moved < RELAY_BUDGET_BYTES) {
+    while (r->writable && !r->up_ended && moved < relay_budget(r)) {
         n = relay_is_spliced(r, &r->up_pipe, &r->up_bulk) ? relay_splice_up(r) : relay_copy_up(r);
         if (n < 0)
             break;
@@ -337,10 +346,18 @@ static void relay_end_down(struct relay *r)
     (void)r->stream->ops->shutdown(r->stream);
 }
 
-/* As many slices as make at most RELAY_READ_BYTES_MAX. */
-static int iov_limit(adit_iov *iov, int n)
+/* How many slices are worth asking for to read so much. Those that stay empty go back, and are then the next to be taken,
+ * in front of others that were used a moment ago. */
+static int slices_for(size_t len_bytes)
 {
-    size_t left = RELAY_READ_BYTES_MAX;
+    size_t n = len_bytes / RELAY_SLICE_BYTES + 1;
+
+    return n < RELAY_IOV_MAX ? (int)n : RELAY_IOV_MAX;
+}
+
+/* As many slices as make at most `left`. */
+static int iov_limit(adit_iov *iov, int n, size_t left)
+{
     int i;
 
     for (i = 0; i < n; i++) {
@@ -367,9 +384,10 @@ static ptrdiff_t relay_receive_failed(struct relay *r, int os)
 static ptrdiff_t relay_copy_down(struct relay *r)
 {
     adit_iov iov[RELAY_IOV_MAX];
+    size_t budget = relay_budget(r), most = budget < RELAY_READ_BYTES_MAX ? budget : RELAY_READ_BYTES_MAX;
     bool is_emptied;
     ssize_t got;
-    int n = r->stream->ops->reserve(r->stream, iov, RELAY_IOV_MAX);
+    int n = r->stream->ops->reserve(r->stream, iov, slices_for(most));
 
     if (n == ADIT_EAGAIN || n == 0)
         return -1;
@@ -377,7 +395,7 @@ static ptrdiff_t relay_copy_down(struct relay *r)
         relay_abort(r, n);
         return -1;
     }
-    got = relay_receive(r, iov, iov_limit(iov, n), &is_emptied);
+    got = relay_receive(r, iov, iov_limit(iov, n, most), &is_emptied);
     if (got == 0) {
         relay_end_down(r);
         return -1;
@@ -425,7 +443,7 @@ static size_t relay_pump_down(struct relay *r)
     size_t moved = 0;
     ptrdiff_t n;
 
-    while (r->readable && !r->down_ended && !r->is_finished && moved < RELAY_BUDGET_BYTES) {
+    while (r->readable && !r->down_ended && !r->is_finished && moved < relay_budget(r)) {
         n = relay_is_spliced(r, &r->down_pipe, &r->down_bulk) ? relay_splice_down(r) : relay_copy_down(r);
         if (n < 0)
             break;
@@ -456,7 +474,7 @@ static void relay_pump(struct relay *r)
     if ((r->up_ended || r->down_ended || r->broken) &&
         (up_bytes + down_bytes > 0 || !wheel_is_running(&r->timer.timer)))
         loop_timer_set(r->watch.loop, &r->timer, loop_now_ns(r->watch.loop) + r->half_closed_ns);
-    if (up_bytes >= RELAY_BUDGET_BYTES || down_bytes >= RELAY_BUDGET_BYTES)
+    if (up_bytes >= relay_budget(r) || down_bytes >= relay_budget(r))
         loop_task_start(r->watch.loop, &r->task);
 }
 

@@ -415,6 +415,56 @@ static void more_watches_than_the_first_slots_find_their_own_functions(void **st
     loop_free(l);
 }
 
+struct shared_watch {
+    struct watch watch;
+    size_t share, least;
+};
+
+static void shared_ready(struct watch *w, unsigned events)
+{
+    struct shared_watch *s = LIST_ENTRY(w, struct shared_watch, watch);
+
+    (void)events;
+    s->share = loop_share(w->loop, 4000, 100);
+    s->least = loop_share(w->loop, 4000, 3000);
+}
+
+static void those_that_an_iteration_serves_share_it(void **state)
+{
+    enum { SERVED = 5 };
+    struct adit_loop *l = rig_loop();
+    struct shared_watch w[SERVED];
+    struct again tasks[2 * SERVED];
+    int fds[2];
+
+    (void)state;
+    assert_int_equal(loop_share(l, 4000, 100), 4000);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    for (int i = 0; i < SERVED; i++) /* a socket that can be written to is ready */
+        assert_int_equal(watch_add(l, &w[i].watch, dup(fds[0]), ADIT_WRITE, false, shared_ready), 0);
+    adit_loop_dispatch(l);
+    for (int i = 0; i < SERVED; i++) {
+        assert_int_equal(w[i].share, 4000 / SERVED);
+        assert_int_equal(w[i].least, 3000);
+    }
+    for (int i = 0; i < 2 * SERVED; i++) {
+        tasks[i] = (struct again){.loop = l};
+        loop_task_init(&tasks[i].task, run_again);
+        loop_task_start(l, &tasks[i].task);
+    }
+    adit_loop_dispatch(l);
+    assert_int_equal(w[0].share, 4000 / (2 * SERVED));
+    for (int i = 0; i < 2 * SERVED; i++)
+        loop_task_stop(&tasks[i].task);
+    for (int i = 0; i < SERVED; i++) {
+        watch_remove(&w[i].watch);
+        close(w[i].watch.fd);
+    }
+    close(fds[0]);
+    close(fds[1]);
+    loop_free(l);
+}
+
 struct public_watch {
     adit_watch *watch;
     int told;
@@ -497,6 +547,7 @@ int main(void)
         cmocka_unit_test(a_level_triggered_watch_repeats_is_changed_and_pauses),
         cmocka_unit_test(an_edge_triggered_watch_is_told_once_for_each_change),
         cmocka_unit_test(more_watches_than_the_first_slots_find_their_own_functions),
+        cmocka_unit_test(those_that_an_iteration_serves_share_it),
         cmocka_unit_test(a_public_watch_tells_only_what_was_asked_and_may_stop_itself),
         cmocka_unit_test(memory_of_a_host_is_on_the_workers_budget_and_what_is_left_goes_with_the_loop),
     };

@@ -335,6 +335,37 @@ static void one_bulk_flow_moves_a_bounded_amount_in_one_call(void **state)
     rig_close(&r);
 }
 
+static void nothing(struct watch *w, unsigned events)
+{
+    (void)w;
+    (void)events;
+}
+
+static void the_more_are_served_the_less_each_moves_in_one_call(void **state)
+{
+    enum { OTHERS = 31 };
+    struct relay_rig r;
+    struct watch others[OTHERS];
+    int fds[2], size = 8 * 1024 * 1024;
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    rig_join(&r, fds, PATIENT_MS, 1);
+    for (int i = 0; i < OTHERS; i++)
+        assert_int_equal(watch_add(r.loop, &others[i], dup(fds[1]), ADIT_WRITE, false, nothing), 0);
+    rig_turn(r.loop, 0);
+    client_sends(&r, CAPACITY);
+    assert_in_range(r.client->rx_taken, 64 * 1024, 256 * 1024);
+    for (int i = 0; i < OTHERS; i++) {
+        watch_remove(&others[i]);
+        close(others[i].fd);
+    }
+    rig_for_ms(r.loop, 20);
+    assert_int_equal(r.client->rx_taken, CAPACITY);
+    rig_close(&r);
+}
+
 /* -------------------------------------------------------------------------------------- half-close -- */
 
 static void the_clients_fin_ends_one_direction_only(void **state)
@@ -723,6 +754,7 @@ int main(void)
         cmocka_unit_test(a_request_and_its_answer_cost_one_call_each),
         cmocka_unit_test(a_full_socket_is_not_tried_again_before_it_has_room),
         cmocka_unit_test(one_bulk_flow_moves_a_bounded_amount_in_one_call),
+        cmocka_unit_test(the_more_are_served_the_less_each_moves_in_one_call),
         cmocka_unit_test(the_clients_fin_ends_one_direction_only),
         cmocka_unit_test(the_servers_fin_ends_one_direction_only),
         cmocka_unit_test(what_came_before_the_relay_took_the_registration_over_is_read),
