@@ -12,9 +12,9 @@
  *                                                (who terminates TCP: our own, or a translator to the kernel's)
  *   handlers --> output list --> net_output --> tcp_output / ... --> net_send --> env.output
  *
- * Pressure on the memory budget (base/memory.h): at TIGHT windows stop growing; at HIGH windows shrink to 16 KiB and
- * out-of-order queues are given up; at CRITICAL idle UDP mappings are evicted, those of the clients that hold most first,
- * and new flows are refused.
+ * Pressure on the memory budget (base/memory.h): at TIGHT windows stop growing, and next to nothing is taken from a handler
+ * for a client whose window is closed; at HIGH windows shrink to 16 KiB and out-of-order queues are given up; at CRITICAL idle
+ * UDP mappings are evicted, those of the clients that hold most first, and new flows are refused.
  * Established TCP is never evicted. */
 #pragma once
 #include <stdbool.h>

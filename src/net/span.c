@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <string.h>
 
+enum { SPAN_SMALL_BYTES = 2048 }; /* of a fresh buffer for a writer who may write little */
+
 static struct span *span_new(struct pool *spans, struct buf *buf, uint8_t *data, uint32_t len_bytes)
 {
     struct span *s = pool_get(spans);
@@ -135,6 +137,14 @@ static struct buf *reserve_one(struct buf_pool *bufs, struct buf **reserved, siz
     return b;
 }
 
+/* How large a fresh buffer should be. */
+static uint32_t reserve_bytes(uint32_t len_bytes, bool bulk)
+{
+    if (!bulk || len_bytes < SPAN_SMALL_BYTES)
+        return SPAN_SMALL_BYTES;
+    return len_bytes < BUF_PACKET_BYTES ? len_bytes : BUF_PACKET_BYTES;
+}
+
 int span_reserve(struct span_queue *q, struct buf_pool *bufs, struct buf **reserved,
                  uint32_t len_bytes, bool bulk, adit_iov *iov, int iov_max)
 {
@@ -149,7 +159,7 @@ int span_reserve(struct span_queue *q, struct buf_pool *bufs, struct buf **reser
         len_bytes -= room;
     }
     while (len_bytes > 0 && n < iov_max) {
-        struct buf *b = reserve_one(bufs, reserved, bulk ? BUF_PACKET_BYTES : 2048);
+        struct buf *b = reserve_one(bufs, reserved, reserve_bytes(len_bytes, bulk));
         uint32_t room;
 
         if (!b)
@@ -276,6 +286,33 @@ void span_settle(struct span_queue *q, struct pool *spans, struct buf_pool *bufs
         s = next;
     }
     q->settled_bytes = q->bytes;
+}
+
+static uint32_t span_held_bytes(const struct span_queue *q)
+{
+    uint32_t bytes = 0;
+
+    for (const struct span *s = q->head; s; s = s->next)
+        bytes += s->buf->capacity;
+    return bytes;
+}
+
+void span_compact(struct span_queue *q, struct pool *spans, struct buf_pool *bufs)
+{
+    struct span_queue one = {0};
+    struct buf *b;
+    uint32_t at = 0;
+
+    if (q->bytes == 0 || q->bytes > BUF_PACKET_BYTES || q->bytes * 2 > span_held_bytes(q))
+        return;
+    b = buf_new(bufs, q->bytes);
+    if (b && b->capacity * 2 <= span_held_bytes(q) && span_append(&one, spans, b, b->data, q->bytes)) {
+        for (const struct span *s = q->head; s; at += s->len_bytes, s = s->next)
+            memcpy(b->data + at, s->data, s->len_bytes);
+        span_clear(q, spans);
+        *q = one;
+    }
+    buf_unref(b);
 }
 
 void span_clear(struct span_queue *q, struct pool *spans)

@@ -44,8 +44,9 @@ int span_view(const struct span_queue *q, struct span_place at, uint32_t len_byt
 void span_join(struct span_queue *q, struct span_queue *from);
 /* Drops octets at the front. */
 void span_consume(struct span_queue *q, struct pool *spans, uint32_t len_bytes);
-/* Room for up to len_bytes after the end: first what is left in the last buffer, then fresh ones, the first of them small
- * unless `bulk`. Fresh buffers are parked on *reserved. Returns the number of pieces; 0: no memory. */
+/* Room for up to len_bytes after the end: first what is left in the last buffer, then fresh ones, none much larger than what
+ * is to go into it and the first of them small unless `bulk`. Fresh buffers are parked on *reserved. Returns the number of
+ * pieces; 0: no memory. */
 int span_reserve(struct span_queue *q, struct buf_pool *bufs, struct buf **reserved, uint32_t len_bytes, bool bulk,
                  adit_iov *iov, int iov_max);
 /* The first len_bytes of the pieces have been written. Gives the other buffers back. False: no memory for a span (the
@@ -53,6 +54,9 @@ int span_reserve(struct span_queue *q, struct buf_pool *bufs, struct buf **reser
 bool span_commit(struct span_queue *q, struct pool *spans, struct buf **reserved, uint32_t len_bytes, uint32_t *taken);
 void span_release_reserved(struct buf **reserved);
 void span_settle(struct span_queue *q, struct pool *spans, struct buf_pool *bufs);
+/* Puts all octets into one buffer of their size, where that is less than half of what they hold now. No place in the queue
+ * is valid after it. */
+void span_compact(struct span_queue *q, struct pool *spans, struct buf_pool *bufs);
 void span_clear(struct span_queue *q, struct pool *spans);
 /* `at` moved on by len_bytes, which must be in the queue. */
 struct span_place span_advance(const struct span_queue *q, struct span_place at, uint32_t len_bytes);

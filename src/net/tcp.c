@@ -450,15 +450,39 @@ static struct tcp *tcp_of(const struct stream *s)
     return LIST_ENTRY(s, struct tcp, flow.stream);
 }
 
+static uint32_t tcp_tx_ahead_max(const struct tcp *t)
+{
+    const struct net *net = t->work->engine->net;
+    uint32_t ahead = memory_pressure(net->memory) >= MEMORY_HIGH ? TCP_PRESSED_WINDOW : TCP_TX_AHEAD;
+
+    return ahead < net->config.tx_buffer_bytes ? ahead : net->config.tx_buffer_bytes;
+}
+
+/* What may wait for a window that is closed: enough for its probes, and as long as memory is plenty so much that whoever reads
+ * on gets large segments. */
+static uint32_t tcp_tx_stock(const struct tcp *t)
+{
+    uint32_t stock = t->snd_wnd_max / 4;
+
+    if (stock < TCP_TX_STOCK_MIN || memory_pressure(t->work->engine->net->memory) > MEMORY_EASY)
+        return TCP_TX_STOCK_MIN;
+    return stock < TCP_TX_STOCK_MAX ? stock : TCP_TX_STOCK_MAX;
+}
+
 /* How much may wait unsent. What is in flight is bounded by the windows; more than can leave in the next turns only fills
- * memory, and leaves the cache before it leaves. */
+ * memory, and leaves the cache before it leaves. What the peer has no room for stays with whoever sends it, but for a stock: ten
+ * thousand clients that do not read cost little. A window that opens is seen, filled by the handler and used within one turn. */
 static uint32_t tcp_tx_limit(const struct tcp *t)
 {
-    uint32_t max = t->work->engine->net->config.tx_buffer_bytes, ahead = TCP_TX_AHEAD;
+    uint32_t right = t->snd_una + t->snd_wnd, max = tcp_tx_ahead_max(t), stock = tcp_tx_stock(t);
+    uint32_t window = seq_lt(t->snd_nxt, right) ? right - t->snd_nxt : 0;
 
-    if (memory_pressure(t->work->engine->net->memory) >= MEMORY_HIGH)
-        ahead = TCP_PRESSED_WINDOW;
-    return ahead < max ? ahead : max;
+    return window + stock < max ? window + stock : max;
+}
+
+static uint32_t tcp_tx_unsent(const struct tcp *t)
+{
+    return tcp_tx_end(t) - t->snd_nxt;
 }
 
 static uint32_t tcp_tx_room(const struct tcp *t)
@@ -467,24 +491,30 @@ static uint32_t tcp_tx_room(const struct tcp *t)
 
     if (t->fin_wanted || (t->state != TCP_ESTABLISHED && t->state != TCP_CLOSE_WAIT))
         return 0;
-    unsent = tcp_tx_end(t) - t->snd_nxt;
+    unsent = tcp_tx_unsent(t);
     room = unsent < limit ? limit - unsent : 0;
     if (t->work->tx.bytes >= max)
         return 0;
     return room < max - t->work->tx.bytes ? room : max - t->work->tx.bytes;
 }
 
-/* Room is worth a call of the handler when it is a quarter of the limit, so that it is not called for crumbs. */
+/* Room is worth a call of the handler when it is a quarter of what there can be, so that it is not called for crumbs; or when
+ * there is nothing else to send. */
+static bool tcp_tx_room_is_worth_it(const struct tcp *t)
+{
+    uint32_t most = tcp_tx_ahead_max(t), window = t->snd_wnd_max + tcp_tx_stock(t), room = tcp_tx_room(t);
+
+    return room >= (most < window ? most : window) / 4 || (room > 0 && tcp_tx_unsent(t) == 0);
+}
+
 static bool tcp_is_writable(const struct tcp *t)
 {
-    uint32_t room = tcp_tx_room(t);
-
-    return room > 0 && !t->starved && (room >= tcp_tx_limit(t) / 4 || !t->write_blocked);
+    return !t->starved && tcp_tx_room(t) > 0 && (!t->write_blocked || tcp_tx_room_is_worth_it(t));
 }
 
 void tcp_room_made(struct tcp *t)
 {
-    if (!t->write_blocked || tcp_tx_room(t) < tcp_tx_limit(t) / 4)
+    if (!t->write_blocked || !tcp_tx_room_is_worth_it(t))
         return;
     t->write_blocked = false;
     tcp_notify(t);

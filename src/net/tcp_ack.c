@@ -310,6 +310,6 @@ void tcp_ack_received(struct tcp *t, const struct tcp_segment *s)
         tcp_arm_send_timer(t);
     if (t->work->tx.bytes > 0 || t->fin_wanted)
         tcp_wants_output(t);
-    if (e.acked_bytes > 0)
+    if (e.acked_bytes > 0 || window_changed)
         tcp_room_made(t);
 }

@@ -284,6 +284,18 @@ static void tcp_start_send_timer(struct tcp *t, enum tcp_send_timer what, uint64
     tcp_set_timer(t, TCP_TIMER_SEND, deadline_ns);
 }
 
+/* Nothing is in flight, and the window does not take what waits: that may be for hours. A handler that is about to write keeps
+ * its place. */
+static void tcp_compact_stock(struct tcp *t)
+{
+    struct tcp_engine *e = t->work->engine;
+
+    if (t->snd_wnd >= t->work->tx.bytes || t->work->reserved)
+        return;
+    span_compact(&t->work->tx, &e->span_pool, e->net->bufs);
+    t->work->tx_next = (struct span_place){0};
+}
+
 void tcp_arm_send_timer(struct tcp *t)
 {
     uint64_t now_ns = t->work->engine->now_ns, rto_ns = tcp_rto_ns(t), probe_ns = tcp_probe_timeout_ns(t);
@@ -292,10 +304,12 @@ void tcp_arm_send_timer(struct tcp *t)
     if (!tcp_is_synchronized(t) || t->state == TCP_TIME_WAIT)
         return;
     if (t->snd_una == t->snd_nxt) {
-        if (tcp_has_unsent(t))
+        if (tcp_has_unsent(t)) {
+            tcp_compact_stock(t);
             tcp_start_send_timer(t, TCP_SEND_PERSIST, now_ns + rto_ns);
-        else
+        } else {
             tcp_start_send_timer(t, TCP_SEND_IDLE, WHEEL_NEVER);
+        }
         return;
     }
     suspect = t->sack_on ? tcp_suspect(t) : NULL;

@@ -138,11 +138,14 @@ idle()
 
 burst()
 {
-    local empty
+    local empty count=10000
     roomy_open
     empty=$(adit_memory)
-    open_many stalled 1500 $server4
-    echo "     $opened connections whose readers stall: $(($(adit_memory) - empty)) kB"
+    open_many stalled $count $server4
+    [ "$opened" = $count ]
+    report $? "$opened connections whose readers stall are open"
+    at_most "kB of memory" "$(adit_memory)" $((empty + 64 * 1024)) # a quarter of the budget
+    watch_memory passes "100 MB down beside them" "${inside[@]}" "$talk" download $server4 $((100 * MB))
     end_many
     comes_to "kB after they have ended" $((empty + 2048))
     tunnel_close
@@ -150,7 +153,7 @@ burst()
 
 mobile()
 {
-    local count=9900
+    local count=9999 # and the one beside them
     roomy_open --preset mobile
     open_many stalled 3000 $server4
     echo "     $opened connections whose readers stall"
@@ -162,7 +165,7 @@ mobile()
     at_most "kB of memory meanwhile" $most $mobile_kb
     watch_memory passes "100 MB down beside them" "${inside[@]}" "$talk" download $server4 $((100 * MB))
     at_most "kB of memory meanwhile" $most $mobile_kb
-    status 124 "more than 10,000 are refused" "${inside[@]}" timeout 1.5 "$hold" echo $server4 $port 101
+    status 124 "more than 10,000 are refused" "${inside[@]}" timeout 1.5 "$hold" echo $server4 $port 2
     end_clients
     tunnel_close
     says "and counted" 'tcp_flow_limit [1-9]' $run/tunnel

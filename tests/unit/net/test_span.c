@@ -142,7 +142,7 @@ static void check_view(struct rig *r, uint32_t from, uint32_t len_bytes)
 
 static void step(struct rig *r)
 {
-    switch (random_below(r, 6)) {
+    switch (random_below(r, 7)) {
     case 0:
     case 1:
         append(r, &r->q, random_length(r));
@@ -155,6 +155,9 @@ static void step(struct rig *r)
         break;
     case 4:
         consume(r, random_below(r, r->bytes + 1));
+        break;
+    case 5:
+        span_compact(&r->q, &r->spans, &r->bufs);
         break;
     default:
         span_settle(&r->q, &r->spans, &r->bufs);
@@ -206,6 +209,22 @@ static void a_settled_queue_of_crumbs_holds_little_memory(void **state)
     rig_deinit(&r);
 }
 
+static void the_rest_of_a_large_buffer_is_compacted_to_a_small_one(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_init(&r, 1);
+    append(&r, &r.q, 8000);
+    append(&r, &r.q, 8000);
+    consume(&r, 15000);
+    span_compact(&r.q, &r.spans, &r.bufs);
+    check_view(&r, 0, 1000);
+    assert_null(r.q.head->next);
+    assert_int_equal(r.q.head->buf->capacity, 2048);
+    rig_deinit(&r);
+}
+
 static void a_place_stays_where_it_is_while_octets_leave_and_come(void **state)
 {
     struct span_place at;
@@ -229,6 +248,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_queue_holds_what_a_flat_array_would_whatever_is_done_to_it),
         cmocka_unit_test(a_settled_queue_of_crumbs_holds_little_memory),
+        cmocka_unit_test(the_rest_of_a_large_buffer_is_compacted_to_a_small_one),
         cmocka_unit_test(a_place_stays_where_it_is_while_octets_leave_and_come),
     };
 
