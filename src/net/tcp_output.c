@@ -432,7 +432,7 @@ static bool tcp_output_synchronized(struct tcp *t)
     }
     if (t->ack_now && !tcp_send_ack(t))
         return false;
-    if (t->snd_nxt != before || had_lost || (tcp_has_unsent(t) && t->work->send_timer == TCP_SEND_IDLE))
+    if (t->snd_nxt != before || had_lost || (tcp_is_awake(t) && tcp_has_unsent(t) && t->work->send_timer == TCP_SEND_IDLE))
         tcp_arm_send_timer_after_sending(t);
     return true;
 }

@@ -254,10 +254,14 @@ static inline uint16_t tcp_now_minute(const struct tcp *t)
 bool tcp_may_rest(const struct tcp *t);
 void tcp_rest(struct tcp *t);
 
-/* Data and FIN that may exist: from the front of tx. */
+static inline bool tcp_is_synchronized(const struct tcp *t)
+{
+    return t->state >= TCP_ESTABLISHED;
+}
+/* Data and FIN that may exist: from the front of tx. Once the SYN is acknowledged, that is where snd_una is. */
 static inline uint32_t tcp_tx_base(const struct tcp *t)
 {
-    return t->snd_una == t->iss ? t->iss + 1 : t->snd_una;
+    return t->snd_una + !tcp_is_synchronized(t);
 }
 /* Sequence number after the last octet in tx (the FIN's, if there is one). */
 static inline uint32_t tcp_tx_end(const struct tcp *t)
@@ -272,10 +276,6 @@ static inline uint32_t tcp_pipe(const struct tcp *t)
 static inline bool tcp_has_unsent(const struct tcp *t)
 {
     return t->work->tx.bytes > 0 || (t->fin_wanted && !t->fin_sent);
-}
-static inline bool tcp_is_synchronized(const struct tcp *t)
-{
-    return t->state >= TCP_ESTABLISHED;
 }
 /* Whether data from the peer can still be received. */
 static inline bool tcp_can_receive(const struct tcp *t)

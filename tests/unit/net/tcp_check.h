@@ -151,7 +151,7 @@ static inline const char *tcp_check_windows(const struct tcp *t)
         return "more acknowledged than received";
     if (!tcp_is_synchronized(t))
         return NULL;
-    if (seq_lt(t->snd_nxt, t->snd_una) || t->snd_una == t->iss)
+    if (seq_lt(t->snd_nxt, t->snd_una))
         return "more is acknowledged than was sent";
     if (seq_lt(tcp_tx_end(t) + t->fin_sent, t->snd_nxt) && t->state != TCP_TIME_WAIT)
         return "more was sent than there is";

@@ -374,6 +374,23 @@ static void what_the_peers_window_lets_go_last_is_not_pushed(void **state)
     rig_deinit(&r);
 }
 
+static void when_sequence_numbers_come_round_to_the_first_no_octet_is_lost(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    r.t->iss = una + MSS; /* 4 GiB ago */
+    rig_write(&r, 3 * MSS);
+    rig_out(&r, TCP_ACK, una, r.snd, 3 * MSS);
+    for (uint32_t acked = MSS; acked <= 3 * MSS; acked += MSS) {
+        assert_int_equal(rig_in(&r, TCP_ACK, r.snd, una + acked, 0), DROP_NONE);
+        assert_int_equal(r.t->work->tx.bytes, 3 * MSS - acked);
+    }
+    rig_silent(&r);
+    rig_deinit(&r);
+}
+
 static void each_ack_of_a_turn_makes_the_window_larger(void **state)
 {
     struct tcp_rig r;
@@ -628,6 +645,7 @@ int main(void)
         cmocka_unit_test(a_lost_ack_of_the_last_repair_is_asked_for_before_the_timeout),
         cmocka_unit_test(what_the_congestion_window_lets_go_last_is_pushed),
         cmocka_unit_test(what_the_peers_window_lets_go_last_is_not_pushed),
+        cmocka_unit_test(when_sequence_numbers_come_round_to_the_first_no_octet_is_lost),
         cmocka_unit_test(each_ack_of_a_turn_makes_the_window_larger),
         cmocka_unit_test(a_part_of_a_super_segment_is_timed_by_its_ack),
         cmocka_unit_test(a_part_of_what_was_sacked_before_is_not_timed),

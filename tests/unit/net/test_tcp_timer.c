@@ -255,6 +255,7 @@ static void without_memory_a_flow_at_rest_loses_what_comes_and_waits_with_what_g
     rig_silent(&r);
     rig_sleep(&r, SECOND);
     rig_silent(&r);
+    assert_int_equal(r.engine.at_rest->send_timer, TCP_SEND_IDLE); /* which all at rest share */
     r.engine.work_pool.used_max = UINT32_MAX;
     rig_sleep(&r, SECOND / 50);
     rig_out(&r, TCP_FIN | TCP_ACK, rig_ours(&r), r.snd, 0);
