@@ -156,7 +156,9 @@ bool tcp_wake_(struct tcp *t)
     tcp_work_init(w, e);
     w->tcp = t;
     w->high_sacked = t->snd_una;
-    w->rcv_grown_at = t->rcv_nxt;
+    w->rcv_grown_at = w->rcv_acked = t->rcv_nxt;
+    w->quick_acks = TCP_QUICK_ACKS;
+    w->rto_us = tcp_rto_of_rtt_us(t);
     w->min_rtt_us = t->srtt_us;
     w->progress_ns = e->now_ns;
     cc_init(&w->cc, e->cc, t->snd_mss_bytes);
@@ -361,8 +363,6 @@ struct tcp *tcp_new(struct tcp_engine *e, const struct flow_key *key, enum drop 
     t->flow.client->tcp++;
     t->flow.stream.ops = &stream_userspace;
     t->opened_ns = t->heard_ns = e->now_ns;
-    t->quick_acks = TCP_QUICK_ACKS;
-    t->rto_us = TCP_RTO_INITIAL_US;
     t->pmtu_bytes = (uint16_t)net->config.mtu_bytes;
     t->peer_mss_bytes = TCP_MSS_DEFAULT;
     t->rcv_mss_bytes = TCP_MSS_DEFAULT;
@@ -407,10 +407,11 @@ void tcp_take_syn_options(struct tcp *t, const struct tcp_segment *s)
     t->sack_on = s->sack_permitted;
     if (s->has_ts) {
         t->ts_recent = s->ts_val;
-        t->ts_recent_s = tcp_now_s(t);
+        t->ts_recent_minute = tcp_now_minute(t);
     }
     t->work->irs = s->seq;
-    t->rcv_nxt = t->rcv_acked = t->rcv_edge = t->work->rcv_grown_at = s->seq + 1;
+    t->rcv_nxt = t->rcv_edge = s->seq + 1;
+    t->work->rcv_acked = t->work->rcv_grown_at = t->rcv_nxt;
     t->snd_wnd = t->snd_wnd_max = s->wnd; /* a SYN's window is never scaled */
     t->snd_wl1 = s->seq;
     t->snd_wl2 = s->flags & TCP_ACK ? s->ack : t->iss;
@@ -718,7 +719,7 @@ static void tcp_stream_stat(const struct stream *s, adit_conn_info *out)
         .opened_ns = t->opened_ns,
         .state = state_names[t->state],
         .srtt_us = t->srtt_us,
-        .rto_us = t->rto_us,
+        .rto_us = tcp_is_awake(t) ? t->work->rto_us : tcp_rto_of_rtt_us(t),
         .cwnd_bytes = tcp_is_awake(t) ? t->work->cc.cwnd_bytes : t->rest_cwnd_bytes,
         .mss_bytes = t->snd_mss_bytes,
         .retransmits = t->retransmits,

@@ -109,11 +109,7 @@ void tcp_rtt_sample(struct tcp *t, uint64_t rtt_ns)
         t->srtt_us = (uint32_t)((7ull * t->srtt_us + us) / 8);
         t->srtt_us = t->srtt_us > 0 ? t->srtt_us : 1;
     }
-    t->rto_us = t->srtt_us + (4 * t->rttvar_us > 1000 ? 4 * t->rttvar_us : 1000);
-    if (t->rto_us < TCP_RTO_MIN_US)
-        t->rto_us = TCP_RTO_MIN_US;
-    if (t->rto_us > TCP_RTO_MAX_US)
-        t->rto_us = TCP_RTO_MAX_US;
+    t->work->rto_us = tcp_rto_of_rtt_us(t);
 }
 
 /* ------------------------------------------------------------------------------------------ scoreboard -- */

@@ -40,17 +40,20 @@ static void tcp_heard(struct tcp *t)
     }
 }
 
+static bool tcp_is_timestamp_forgotten(const struct tcp *t)
+{
+    return (uint16_t)(tcp_now_minute(t) - t->ts_recent_minute) >= TCP_PAWS_IDLE_MINUTES;
+}
+
 /* RFC 7323 section 4.3. Only from a segment whose acknowledgment was believed as well: a blind one must not set the clock. */
 static void tcp_take_timestamp(struct tcp *t, const struct tcp_segment *s)
 {
-    bool is_forgotten = tcp_now_s(t) - t->ts_recent_s >= TCP_PAWS_IDLE_S;
-
-    if (!t->ts_on || !s->has_ts || seq_lt(t->rcv_acked, s->seq))
+    if (!t->ts_on || !s->has_ts || seq_lt(t->work->rcv_acked, s->seq))
         return;
-    if (seq_lt(s->ts_val, t->ts_recent) && !is_forgotten)
+    if (seq_lt(s->ts_val, t->ts_recent) && !tcp_is_timestamp_forgotten(t))
         return;
     t->ts_recent = s->ts_val;
-    t->ts_recent_s = tcp_now_s(t);
+    t->ts_recent_minute = tcp_now_minute(t);
 }
 
 static void tcp_established(struct tcp *t, const struct tcp_segment *s)
@@ -66,7 +69,7 @@ static void tcp_established(struct tcp *t, const struct tcp_segment *s)
     if (t->work->timed_ns)
         tcp_rtt_sample(t, t->work->engine->now_ns - t->work->timed_ns);
     else
-        t->rto_us = TCP_RTO_AFTER_LOST_SYN_US;
+        t->work->rto_us = TCP_RTO_AFTER_LOST_SYN_US;
     if (t->retransmits > 1)
         t->work->cc.cwnd_bytes = t->snd_mss_bytes; /* RFC 6928 section 2: one may have been late, two were lost */
     t->work->send_timer = TCP_SEND_IDLE;
@@ -131,7 +134,7 @@ static bool tcp_is_acceptable(const struct tcp *t, const struct tcp_segment *s)
 static bool tcp_fails_paws(const struct tcp *t, const struct tcp_segment *s)
 {
     return t->ts_on && s->has_ts && !(s->flags & TCP_RST) && seq_lt(s->ts_val, t->ts_recent) &&
-           tcp_now_s(t) - t->ts_recent_s < TCP_PAWS_IDLE_S;
+           !tcp_is_timestamp_forgotten(t);
 }
 
 /* The answer to a segment that is not acceptable. Those that carry something deserve an ACK each (the peer repeats what

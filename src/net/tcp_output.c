@@ -69,9 +69,10 @@ static uint16_t tcp_window_field(struct tcp *t, bool scaled)
 
 static void tcp_acked_all(struct tcp *t)
 {
-    t->rcv_acked = t->rcv_nxt;
-    if (tcp_is_awake(t))
+    if (tcp_is_awake(t)) {
+        t->work->rcv_acked = t->rcv_nxt;
         t->work->unacked_bytes = 0;
+    }
     t->ack_now = t->ack_later = false;
     tcp_set_timer(t, TCP_TIMER_ACK, WHEEL_NEVER);
 }
@@ -402,8 +403,8 @@ static bool tcp_send_ack(struct tcp *t)
 {
     if (!tcp_send_empty(t, t->snd_nxt, TCP_ACK))
         return false;
-    if (t->acks_twice > 0) {
-        t->acks_twice--;
+    if (t->work->acks_twice > 0) {
+        t->work->acks_twice--;
         (void)tcp_send_empty(t, t->snd_nxt, TCP_ACK);
     }
     return true;

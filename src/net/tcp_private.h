@@ -50,15 +50,15 @@ static inline uint32_t seq_max(uint32_t a, uint32_t b)
 #define TCP_CLOSED_FIN_WAIT_2_NS 60000000000ull /* nobody reads any more: wait for the FIN this long */
 #define TCP_STARVED_NS 10000000ull
 #define TCP_LINGER_NS 60000000000ull   /* closed by its handler, octets queued: without progress for this long it is reset */
-#define TCP_PAWS_IDLE_S (24u * 24 * 3600) /* RFC 7323 5.5 */
 #define TCP_REST_NS 1000000000ull     /* silent for so long (and an RTO): it rests */
 enum {
     TCP_REST_LOG2_MAX = 6,
+    TCP_PAWS_IDLE_MINUTES = 24 * 24 * 60, /* RFC 7323 5.5 */
     TCP_PMTU_MINUTES = 10, /* nine to ten minutes; then a larger one is tried (RFC 1191 6.3, 8201 4) */
     TCP_SYN_RETRIES = 5,
     TCP_RETRIES = 15,           /* R2 of RFC 9293 3.8.3 */
     TCP_KEEPALIVE_PROBES = 9,
-    TCP_QUICK_ACKS = 16,        /* segments in the beginning, which are acknowledged sooner */
+    TCP_QUICK_ACKS = 16,        /* segments in the beginning and after a rest, which are acknowledged sooner */
     TCP_ACKS_TWICE = 250,       /* ACKs that go twice after a loss; 1 % shows anew before */
     TCP_RUNS_MAX = 2048,        /* per flow: SACK holes cost memory and time */
     TCP_ISLANDS_MAX = 1024,     /* separate ranges beyond a hole; a full queue in the path loses every other segment */
@@ -142,6 +142,7 @@ struct tcp_work {
     uint64_t rack_sent_ns;     /* RACK.xmit_ts: the latest transmission known to be delivered */
     uint32_t rack_end;         /* and its end */
     uint32_t rack_rtt_us, min_rtt_us;
+    uint32_t rto_us;
     uint8_t send_timer;        /* enum tcp_send_timer */
     uint8_t recovery;          /* enum tcp_recovery */
     uint8_t backoff_log2;      /* of the RTO (Karn: until a round trip was timed) or the persist timer; tries of the handshake */
@@ -165,12 +166,15 @@ struct tcp_work {
     struct list islands_node;   /* on engine->with_islands */
     uint64_t challenge_ns;      /* the last challenge ACK */
     uint32_t irs;               /* until it is established */
+    uint32_t rcv_acked;         /* the last acknowledgment sent; at rest it is rcv_nxt */
     uint32_t rcv_grown_at;      /* sequence number at which rcv_limit last grew */
     uint32_t unacked_bytes;     /* received since the last ACK */
     uint32_t fin_seq;           /* of a FIN that came out of order; valid with fin_early */
     uint32_t island_recent;     /* a sequence number in the one that grew last: it is reported first (RFC 2018 section 4) */
     struct tcp_range dsack;     /* RFC 2883 */
     uint16_t islands_count;
+    uint8_t quick_acks;         /* left */
+    uint8_t acks_twice;         /* left, since something was lost not long ago */
 };
 
 struct tcp {
@@ -189,22 +193,20 @@ struct tcp {
     uint32_t iss, snd_una, snd_nxt;
     uint32_t rcv_nxt;
     uint32_t rcv_edge;      /* the right edge offered so far */
-    uint32_t rcv_acked;     /* the last acknowledgment sent */
     uint32_t rcv_limit;     /* octets that may wait for the handler */
-    uint32_t srtt_us, rttvar_us, rto_us;
+    uint32_t srtt_us, rttvar_us;
     uint32_t rest_cwnd_bytes, rest_ssthresh_bytes; /* at rest: of work->cc */
-    uint32_t ts_recent, ts_offset, ts_recent_s;
+    uint32_t ts_recent, ts_offset;
     uint32_t retransmits;
     uint32_t idle_ms;       /* prepare()'s; 0: the configured */
     uint16_t snd_mss_bytes, peer_mss_bytes; /* what we send (options taken off); what it announced */
     uint16_t rcv_mss_bytes; /* what the peer sends */
-    uint16_t pmtu_bytes, pmtu_minute; /* and when ICMP last lowered it, modulo 2^16 */
+    uint16_t pmtu_bytes;
+    uint16_t pmtu_minute, ts_recent_minute; /* when ICMP last lowered it; of ts_recent. Modulo 2^16: 45 days */
 
     uint8_t state;      /* enum tcp_state; tcp_enter() alone writes it */
     uint8_t snd_wscale_log2, rcv_wscale_log2;
     uint8_t probes;       /* keepalive probes unanswered */
-    uint8_t quick_acks;   /* left */
-    uint8_t acks_twice;   /* left, since something was lost not long ago */
     int8_t why;           /* adit_code that ended it */
 
     bool ts_on : 1, sack_on : 1, wscale_on : 1;
@@ -228,7 +230,7 @@ struct tcp {
     bool write_blocked : 1;  /* the handler was told that there is no room */
 };
 
-static_assert(sizeof(struct tcp) <= 288, "an idle flow costs little");
+static_assert(sizeof(struct tcp) <= 280, "an idle flow costs little");
 
 /* Gives the connection what it needs to work. False: no memory. */
 bool tcp_wake_(struct tcp *t);
@@ -242,10 +244,6 @@ static inline bool tcp_wake(struct tcp *t)
 }
 /* There was no memory: it tries again when the life timer comes round. */
 void tcp_starve(struct tcp *t);
-static inline uint32_t tcp_now_s(const struct tcp *t)
-{
-    return (uint32_t)(t->work->engine->now_ns / 1000000000);
-}
 static inline uint16_t tcp_now_minute(const struct tcp *t)
 {
     return (uint16_t)(t->work->engine->now_ns / 60000000000);
@@ -376,3 +374,4 @@ void tcp_relieve(void *engine, uint64_t now_ns);
 /* What the life timer waits for in this state. */
 void tcp_arm_life_timer(struct tcp *t);
 uint64_t tcp_rto_ns(const struct tcp *t); /* with its backoff */
+uint32_t tcp_rto_of_rtt_us(const struct tcp *t); /* what the round trips timed so far ask for */

@@ -186,9 +186,9 @@ static void tcp_acknowledge_within(struct tcp *t, uint64_t delay_ns)
 
 static void tcp_acknowledge(struct tcp *t, bool at_once)
 {
-    bool is_quick = t->quick_acks > 0;
+    bool is_quick = t->work->quick_acks > 0;
 
-    t->quick_acks -= is_quick;
+    t->work->quick_acks -= is_quick;
     if (at_once || t->work->unacked_bytes >= (is_quick ? 1u : 2u) * t->rcv_mss_bytes) {
         t->ack_now = true;
         tcp_wants_output(t);
@@ -199,8 +199,8 @@ static void tcp_acknowledge(struct tcp *t, bool at_once)
 
 void tcp_loss_seen(struct tcp *t)
 {
-    if (t->sack_on) /* else a repeated ACK means another loss */
-        t->acks_twice = TCP_ACKS_TWICE;
+    if (t->sack_on && tcp_is_awake(t)) /* else a repeated ACK means another loss */
+        t->work->acks_twice = TCP_ACKS_TWICE;
 }
 
 /* [seq, seq + len) begins at rcv_nxt. It is cut where islands lie in it: what came first stays. */

@@ -37,9 +37,21 @@ void tcp_starve(struct tcp *t)
     tcp_arm_life_timer(t);
 }
 
+/* RFC 6298 2.1 to 2.4, with a granularity of 1 ms. */
+uint32_t tcp_rto_of_rtt_us(const struct tcp *t)
+{
+    uint32_t us = t->srtt_us + (4 * t->rttvar_us > 1000 ? 4 * t->rttvar_us : 1000);
+
+    if (t->srtt_us == 0)
+        return TCP_RTO_INITIAL_US;
+    if (us < TCP_RTO_MIN_US)
+        return TCP_RTO_MIN_US;
+    return us < TCP_RTO_MAX_US ? us : TCP_RTO_MAX_US;
+}
+
 uint64_t tcp_rto_ns(const struct tcp *t)
 {
-    uint64_t us = (uint64_t)t->rto_us << (t->work->backoff_log2 < 16 ? t->work->backoff_log2 : 16);
+    uint64_t us = (uint64_t)t->work->rto_us << (t->work->backoff_log2 < 16 ? t->work->backoff_log2 : 16);
 
     return (us < TCP_RTO_MAX_US ? us : TCP_RTO_MAX_US) * 1000;
 }

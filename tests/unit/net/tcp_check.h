@@ -147,7 +147,7 @@ static inline const char *tcp_check_windows(const struct tcp *t)
 
     if (seq_lt(t->rcv_edge, t->rcv_nxt))
         return "rcv_nxt beyond the window";
-    if (seq_lt(t->rcv_nxt, t->rcv_acked))
+    if (tcp_is_awake(t) && seq_lt(t->rcv_nxt, t->work->rcv_acked))
         return "more acknowledged than received";
     if (!tcp_is_synchronized(t))
         return NULL;

@@ -140,7 +140,7 @@ static void two_full_segments_are_acknowledged_without_delay(void **state)
     (void)state;
     rig_init(&r);
     rig_enter(&r, TCP_ESTABLISHED);
-    r.t->quick_acks = 0;
+    r.t->work->quick_acks = 0;
     in_order(&r, 1000);
     rig_silent(&r);
     in_order(&r, 1000);
@@ -326,7 +326,7 @@ static void a_timestamp_older_than_24_days_is_not_held_against_the_peer(void **s
     rig_enter(&r, TCP_ESTABLISHED);
     r.ts = 50;
     assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r), 1), DROP_TCP_PAWS);
-    r.now_ns += (TCP_PAWS_IDLE_S * 1000000000ull);
+    r.now_ns += (TCP_PAWS_IDLE_MINUTES * 60000000000ull);
     assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r), 1), DROP_NONE);
     rig_forget_output(&r);
     r.ts = 49; /* the newer one counts from now on */
@@ -420,7 +420,7 @@ static void a_super_segment_is_one_segment_that_stands_for_many(void **state)
     (void)state;
     rig_init(&r);
     rig_enter(&r, TCP_ESTABLISHED);
-    r.t->quick_acks = 0;
+    r.t->work->quick_acks = 0;
     s.seq = r.snd;
     s.ack = rig_ours(&r);
     r.gso_bytes = 1460;

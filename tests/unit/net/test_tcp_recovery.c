@@ -543,7 +543,7 @@ static void after_a_lost_syn_ack_the_timeout_is_three_seconds_until_something_is
     rig_sleep(&r, 1010ull * MS);
     rig_forget_output(&r);
     ack(&r, rig_ours(&r));
-    assert_int_equal(r.t->rto_us, 3000000);
+    assert_int_equal(r.t->work->rto_us, 3000000);
     assert_int_equal(r.t->work->cc.cwnd_bytes, 10 * MSS);
     rig_deinit(&r);
 }
