@@ -49,7 +49,7 @@ static inline uint32_t seq_max(uint32_t a, uint32_t b)
 #define TCP_KEEPALIVE_INTERVAL_NS 75000000000ull
 #define TCP_CLOSED_FIN_WAIT_2_NS 60000000000ull /* nobody reads any more: wait for the FIN this long */
 #define TCP_STARVED_NS 10000000ull
-#define TCP_LINGER_NS 60000000000ull   /* closed by its handler, octets queued: without progress for this long it is reset */
+#define TCP_LINGER_NS 60000000000ull   /* closed by its handler, not all acknowledged: reset when nothing moves for so long */
 #define TCP_REST_NS 1000000000ull     /* silent for so long (and an RTO): it rests */
 enum {
     TCP_REST_LOG2_MAX = 6,

@@ -87,14 +87,17 @@ void tcp_arm_life_timer(struct tcp *t)
         at_ns = t->closed_by_handler ? now_ns + TCP_CLOSED_FIN_WAIT_2_NS
                                      : t->heard_ns + c->tcp_half_closed_ns;
         break;
+    case TCP_CLOSING:
+    case TCP_LAST_ACK:
+        if (t->closed_by_handler)
+            at_ns = t->work->progress_ns + TCP_LINGER_NS;
+        break;
     case TCP_TIME_WAIT:
         at_ns = now_ns + c->tcp_time_wait_ns;
         break;
     case TCP_CLOSED:
     case TCP_SYN_SENT:
     case TCP_SYN_RECEIVED:
-    case TCP_CLOSING:
-    case TCP_LAST_ACK:
     case TCP_STATES:
         break; /* the send timer bounds these */
     }
@@ -207,9 +210,9 @@ static void tcp_expire_silent(struct tcp *t)
     tcp_arm_life_timer(t);
 }
 
-/* FIN-WAIT: the other direction may stay open as long as something comes. When nobody reads it any more, what is queued may
- * still go as long as it goes forward; then the peer has a minute for its FIN. */
-static void tcp_expire_half_closed(struct tcp *t)
+/* We have ended. The other direction may stay open as long as something comes. When nobody reads it any more, what is queued and
+ * our FIN may still go as long as it goes forward; then the peer has a minute for its FIN. */
+static void tcp_expire_ended(struct tcp *t)
 {
     uint64_t now_ns = t->work->engine->now_ns;
     bool goes_on;
@@ -217,7 +220,7 @@ static void tcp_expire_half_closed(struct tcp *t)
     if (!t->closed_by_handler)
         goes_on = now_ns < t->heard_ns + t->work->engine->net->config.tcp_half_closed_ns;
     else
-        goes_on = t->state == TCP_FIN_WAIT_1 && now_ns < t->work->progress_ns + TCP_LINGER_NS;
+        goes_on = t->state != TCP_FIN_WAIT_2 && now_ns < t->work->progress_ns + TCP_LINGER_NS;
     if (goes_on) {
         tcp_arm_life_timer(t);
         return;
@@ -247,7 +250,9 @@ static void tcp_expire_life(struct tcp *t)
         break;
     case TCP_FIN_WAIT_1:
     case TCP_FIN_WAIT_2:
-        tcp_expire_half_closed(t);
+    case TCP_CLOSING:
+    case TCP_LAST_ACK:
+        tcp_expire_ended(t);
         break;
     case TCP_TIME_WAIT:
         tcp_enter(t, TCP_CLOSED);
@@ -259,8 +264,6 @@ static void tcp_expire_life(struct tcp *t)
     case TCP_CLOSED:
     case TCP_SYN_SENT:
     case TCP_SYN_RECEIVED:
-    case TCP_CLOSING:
-    case TCP_LAST_ACK:
     case TCP_STATES:
         break;
     }

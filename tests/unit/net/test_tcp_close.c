@@ -245,6 +245,28 @@ static void a_closed_flow_without_progress_is_reset_after_a_minute(void **state)
     rig_deinit(&r);
 }
 
+/* The peer has ended too, and died before it could say that it has our FIN. */
+static void a_closed_flow_whose_fin_nobody_acknowledges_is_reset_after_a_minute(void **state)
+{
+    static const enum tcp_state rows[] = {TCP_LAST_ACK, TCP_CLOSING};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct tcp_rig r;
+
+        rig_init(&r);
+        rig_enter(&r, rows[i]);
+        ops(&r)->close(&r.t->flow.stream);
+        rig_sleep(&r, 59 * SECOND);
+        assert_int_equal(r.t->state, rows[i]);
+        rig_sleep(&r, 2 * SECOND);
+        assert_int_equal(r.t->state, TCP_CLOSED);
+        assert_int_equal(r.t->why, ADIT_ETIMEDOUT);
+        assert_int_equal(r.out[r.out_count - 1].s.flags, TCP_RST | TCP_ACK);
+        rig_deinit(&r);
+    }
+}
+
 static void a_flow_is_over_only_when_what_was_received_is_read(void **state)
 {
     struct tcp_rig r;
@@ -388,6 +410,7 @@ int main(void)
         cmocka_unit_test(a_syn_with_a_newer_timestamp_ends_time_wait),
         cmocka_unit_test(the_successor_begins_beyond_what_was_sent_even_if_its_clock_does_not),
         cmocka_unit_test(a_closed_flow_without_progress_is_reset_after_a_minute),
+        cmocka_unit_test(a_closed_flow_whose_fin_nobody_acknowledges_is_reset_after_a_minute),
         cmocka_unit_test(a_flow_is_over_only_when_what_was_received_is_read),
         cmocka_unit_test(a_closed_flow_that_goes_forward_is_not_reset),
         cmocka_unit_test(a_fin_that_found_no_memory_leaves_when_there_is_some),
