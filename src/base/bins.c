@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* bins: see bins.h. A pool that was never asked has no block, so sizes that nobody uses cost nothing. */
 #include "base/bins.h"
-#include <string.h>
 #include "base/memory.h"
 
 enum { BINS_COUNT = BINS_BYTES_MAX / BINS_STEP_BYTES };
@@ -26,12 +25,7 @@ static struct pool *bins_pool(struct bins *b, size_t len_bytes)
 
 void *bins_alloc(struct bins *b, size_t len_bytes)
 {
-    void *p;
-
-    if (len_bytes <= BINS_BYTES_MAX)
-        return pool_get(bins_pool(b, len_bytes));
-    p = memory_alloc(b->memory, len_bytes);
-    return p ? memset(p, 0, len_bytes) : NULL;
+    return len_bytes <= BINS_BYTES_MAX ? pool_get(bins_pool(b, len_bytes)) : memory_alloc_zeroed(b->memory, len_bytes);
 }
 
 void bins_free(struct bins *b, void *p, size_t len_bytes)

@@ -123,10 +123,9 @@ static bool hash_resize(struct hash *t, uint64_t new_count)
 
     if (new_count > (uint64_t)UINT32_MAX + 1)
         return false;
-    slots = memory_alloc(t->memory, hash_bytes(new_count));
+    slots = memory_alloc_zeroed(t->memory, hash_bytes(new_count));
     if (!slots)
         return false;
-    memset(slots, 0, hash_bytes(new_count));
     t->slots = slots;
     t->mask = (uint32_t)(new_count - 1);
     for (uint64_t i = 0; i < old_count; i++) {

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 #include "adit/base.h"
 #include "base/pages.h"
 
@@ -62,6 +63,14 @@ void *memory_alloc_aligned(struct memory *m, size_t len_bytes, size_t align_byte
     if (m->used_bytes > m->peak_bytes)
         m->peak_bytes = m->used_bytes;
     return p;
+}
+
+void *memory_alloc_zeroed(struct memory *m, size_t len_bytes)
+{
+    void *p = memory_alloc(m, len_bytes);
+    bool is_fresh = !m->allocator && len_bytes >= MEMORY_PAGES_BYTES;
+
+    return p && !is_fresh ? memset(p, 0, len_bytes) : p;
 }
 
 void memory_free(struct memory *m, void *p, size_t len_bytes)

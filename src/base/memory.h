@@ -26,6 +26,8 @@ enum memory_pressure { MEMORY_EASY, MEMORY_TIGHT /* 50 % */, MEMORY_HIGH /* 80 %
 void memory_init(struct memory *m, uint64_t budget_bytes, const struct adit_allocator *allocator);
 /* Not zeroed; aligned to 64 bytes. NULL: over the budget, or the system has none. */
 void *memory_alloc(struct memory *m, size_t len_bytes);
+/* The same, zeroed: without being written to where the system's pages are so anyhow, and therefore not resident yet. */
+void *memory_alloc_zeroed(struct memory *m, size_t len_bytes);
 /* Aligned to align_bytes: a power of two, at least 64, at most len_bytes. */
 void *memory_alloc_aligned(struct memory *m, size_t len_bytes, size_t align_bytes);
 /* len_bytes: as it was allocated. p may be NULL. */

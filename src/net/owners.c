@@ -20,12 +20,8 @@ bool owners_init(struct owners *o, struct memory *memory, uint64_t flows_max)
     while (slots < SLOTS_MAX && slots < 2 * flows_max)
         slots *= 2;
     *o = (struct owners){.mask = slots - 1, .memory = memory};
-    o->slots = memory_alloc(memory, owners_bytes(o));
-    if (!o->slots)
-        return false;
-    for (uint32_t i = 0; i < slots; i++)
-        atomic_init(&o->slots[i], 0);
-    return true;
+    o->slots = memory_alloc_zeroed(memory, owners_bytes(o)); /* as atomics are here; what is not used has no page */
+    return o->slots != NULL;
 }
 
 void owners_deinit(struct owners *o)

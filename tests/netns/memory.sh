@@ -136,6 +136,15 @@ idle()
     tunnel_close
 }
 
+# Nothing for a worker that has nothing to do.
+workers()
+{
+    tunnel_open --dns 192.0.2.53 --workers 4
+    sleep 1
+    at_most "kB of memory at the start, of four workers" "$(adit_memory)" 1024
+    tunnel_close
+}
+
 burst()
 {
     local empty count=10000
@@ -178,6 +187,7 @@ mkfifo $run/never
 exec {never}<>$run/never # the server ends with its standard input
 serve tools sh -c "exec '$tool_server' $server4 $port <$run/never"
 idle
+workers
 burst
 mobile
 finish

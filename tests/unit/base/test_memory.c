@@ -101,6 +101,44 @@ static void allocator_of_the_host_is_used_and_may_fail(void **state)
     assert_int_equal(h.out_bytes, 0);
 }
 
+static void *dirty_alloc(void *ctx, size_t len, size_t align)
+{
+    void *p = aligned_alloc(align, (len + align - 1) / align * align);
+
+    (void)ctx;
+    return p ? memset(p, 0xaa, len) : NULL;
+}
+
+static void dirty_free(void *ctx, void *p, size_t len)
+{
+    (void)ctx;
+    (void)len;
+    free(p);
+}
+
+static void zeroed_memory_is_zeroed_whoever_gives_it(void **state)
+{
+    static const size_t lengths[] = {100, MEMORY_PAGES_BYTES, 100000};
+    adit_allocator host = {.alloc = dirty_alloc, .free = dirty_free};
+    const adit_allocator *from[] = {NULL, &host};
+    struct memory m;
+
+    (void)state;
+    for (int i = 0; i < 6; i++) {
+        size_t len = lengths[i / 2];
+        uint8_t *dirty, *p;
+
+        memory_init(&m, 1000000, from[i % 2]);
+        dirty = memory_alloc(&m, len);
+        memset(dirty, 0xaa, len);
+        memory_free(&m, dirty, len);
+        p = memory_alloc_zeroed(&m, len);
+        for (size_t at = 0; at < len; at++)
+            assert_int_equal(p[at], 0);
+        memory_free(&m, p, len);
+    }
+}
+
 static void memory_is_aligned_as_asked_whoever_gives_it(void **state)
 {
     enum { BLOCKS = 40, BLOCK_BYTES = 64 * 1024 };
@@ -154,6 +192,7 @@ int main(void)
         cmocka_unit_test(memory_counts_what_is_used_and_refuses_beyond_the_budget),
         cmocka_unit_test(pressure_rises_with_what_is_used),
         cmocka_unit_test(allocator_of_the_host_is_used_and_may_fail),
+        cmocka_unit_test(zeroed_memory_is_zeroed_whoever_gives_it),
         cmocka_unit_test(memory_is_aligned_as_asked_whoever_gives_it),
         cmocka_unit_test(what_the_host_does_not_align_is_given_back),
     };
