@@ -6,7 +6,7 @@
  *   quiet    nothing is sent: for a far side that answers nothing
  *   stalled  the server sends a piece on each, and the little that fits into the smallest receive buffer is all that this side
  *            takes: what carries the connection is left with the rest. Here fewer may be opened: what has no memory left
- *            refuses, which is right, and the first that is not open in a second is the last that is tried */
+ *            refuses, which is right, and the first that is not open in four seconds is the last that is tried */
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -25,7 +25,7 @@ static void hold_echo(const struct sockaddr_in *to)
 
 static int hold_stalled(const struct sockaddr_in *to)
 {
-    struct timeval patience = {.tv_sec = 1};
+    struct timeval patience = {.tv_sec = 4}; /* a SYN that is lost is repeated after one second, and three */
     int fd = tool_tcp(), bytes = 1;
 
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
