@@ -406,6 +406,14 @@ static void worker_open_shortcut(struct worker *w, adit_error *err)
         error_set(err, ADIT_ENOTSUP, 0, "engine", w->shortcut_refused, "");
 }
 
+/* While the device is open, and so still ours. A program without a link is on the device itself. */
+static void worker_close_shortcut(struct worker *w)
+{
+    if (w->options->kind == ADIT_DEV_CREATE && w->shortcut_count == SHORTCUT_LINK)
+        tun_sweep(w->options, w->device->ifname);
+    shortcut_close(w->shortcut, &w->shortcut_count);
+}
+
 /* stack_config.shortcut: the engine "bpf" where everything for it is there; else "nat" is told of, or it is a failure. */
 static int worker_shortcut(void *ctx, adit_socket *flows, const char **why)
 {
@@ -667,6 +675,7 @@ undo_stack:
 undo_net:
     net_deinit(&w->net);
 undo_device:
+    worker_close_shortcut(w);
     device_close(w->device);
 undo_loop:
     loop_free(w->loop);
@@ -695,9 +704,9 @@ void worker_deinit(struct worker *w)
     /* Runs what was posted: nothing of the stack is there for it any more, and it says so. */
     loop_free(w->loop);
     net_deinit(&w->net);
+    worker_close_shortcut(w);
     device_close(w->device);
     listen_close(w->listeners, &w->listeners_count);
-    shortcut_close(w->shortcut, &w->shortcut_count);
     crew_leave(w->crew, w->index);
     buf_pool_deinit(&w->bufs);
     assert(w->memory.used_bytes == 0);

@@ -93,6 +93,8 @@ static inline void device_close(struct device *d)
 int tun_open(struct device **out, const adit_options *o, struct buf_pool *bufs, const struct log *log, adit_error *err);
 /* For a device of tun_open(), in its namespace: shortcut_open(). */
 int tun_shortcut(const adit_options *o, const char *ifname, adit_socket out[SHORTCUT_FDS_MAX], size_t *count, adit_error *err);
+/* For such a device, before it is closed: shortcut_sweep(). One that is persistent keeps no program of ours. */
+void tun_sweep(const adit_options *o, const char *ifname);
 /* Another queue of the device that tun_open() made. fd is taken, also on failure. Wrapped devices are seen through. */
 int tun_open_queue(struct device **out, const struct device *first, adit_socket fd, struct buf_pool *bufs,
                    const struct log *log, adit_error *err);

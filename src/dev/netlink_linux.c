@@ -7,7 +7,7 @@
  * adopted as it is when it already has what the options ask for.
  *
  * The loopback interface of a namespace, and everything else that is not this interface, is not touched. In
- * particular a default route that exists is never replaced. */
+ * particular a route that exists is never replaced. */
 #include "dev/netlink_linux.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -27,7 +27,7 @@
 #include <unistd.h>
 #include "base/error.h"
 
-enum { MESSAGE_BYTES = 1024, REPLY_BYTES = 16384, AWAIT_STEP_MS = 2, AWAIT_MAX_MS = 1000 };
+enum { MESSAGE_BYTES = 1024, REPLY_BYTES = 16384, AWAIT_STEP_MS = 2, AWAIT_MAX_MS = 1000, ROUTE_METRIC = 1u << 20 };
 
 static const char hint_privilege[] = "CAP_NET_ADMIN is needed in the user namespace that owns the "
                                      "network namespace: run as root, or adopt an "
@@ -415,8 +415,8 @@ static bool default_is_ours(struct netlink *n, int family)
     return s.found;
 }
 
-/* 0 or errno. p of length 0: a default route. */
-static int route_ask(struct netlink *n, const struct netlink_prefix *p, uint16_t flags,
+/* 0 or errno. p of length 0: a default route. metric 0: the kernel's own choice. */
+static int route_ask(struct netlink *n, const struct netlink_prefix *p, uint32_t metric, uint16_t flags,
                      char *sentence, size_t sentence_bytes)
 {
     char message[MESSAGE_BYTES];
@@ -437,14 +437,18 @@ static int route_ask(struct netlink *n, const struct netlink_prefix *p, uint16_t
     if (p->len_bits > 0)
         mnl_attr_put(h, RTA_DST, len_bytes, raw);
     mnl_attr_put_u32(h, RTA_OIF, n->ifindex);
+    if (metric > 0)
+        mnl_attr_put_u32(h, RTA_PRIORITY, metric);
     return netlink_ask(n, h, sentence, sentence_bytes);
 }
 
 int netlink_add_route(struct netlink *n, const struct netlink_prefix *p)
 {
     char sentence[128], text[ADIT_ADDR_TEXT], what[128];
-    int os = route_ask(n, p, NLM_F_CREATE | NLM_F_REPLACE, sentence, sizeof(sentence));
+    int os = route_ask(n, p, 0, NLM_F_CREATE | NLM_F_EXCL, sentence, sizeof(sentence));
 
+    if (os == EEXIST) /* ours or not: no other interface has this metric */
+        os = route_ask(n, p, ROUTE_METRIC + n->ifindex, NLM_F_CREATE | NLM_F_REPLACE, sentence, sizeof(sentence));
     if (os == 0)
         return ADIT_OK;
     adit_addr_format(&p->addr, text, sizeof(text));
@@ -460,7 +464,7 @@ int netlink_add_default(struct netlink *n, int family)
 
     if (default_is_ours(n, family))
         return ADIT_OK;
-    os = route_ask(n, &all, NLM_F_CREATE | NLM_F_EXCL, sentence, sizeof(sentence));
+    os = route_ask(n, &all, 0, NLM_F_CREATE | NLM_F_EXCL, sentence, sizeof(sentence));
     if (os == 0)
         return ADIT_OK;
     snprintf(what, sizeof(what), "adding the IPv%d default route", family);

@@ -31,7 +31,8 @@ int netlink_add_addr(struct netlink *n, const struct netlink_prefix *p);
 /* Until packets to that address of an interface that is up are taken in, for a second at most. An IPv6 address becomes
  * usable by a job that the kernel does later: what arrives before is dropped. */
 void netlink_await_addr(struct netlink *n, const struct netlink_prefix *p);
-/* A route to that prefix through the interface. */
+/* A route to that prefix through the interface. One of somebody else's to the same prefix stays, and ours stands behind it: what
+ * is bound to the interface finds it. */
 int netlink_add_route(struct netlink *n, const struct netlink_prefix *p);
 /* A default route through the interface; family 4 or 6. ADIT_EEXIST: there is one through another interface. */
 int netlink_add_default(struct netlink *n, int family);

@@ -11,7 +11,8 @@
  * Program and device belong together: both are made in the device's network namespace, and descriptors are what leads to the
  * maps from elsewhere. Attached by a TCX link (Linux 6.6) the program goes when the last descriptor of the link is closed,
  * however the process ends; where that is not to be had, as a filter of a clsact qdisc, which goes with the device.
- * shortcut_sweep() removes a filter that a dead process left on a device that outlived it.
+ * shortcut_sweep() removes a filter from a device that outlives its process: at the process's end, and what a dead one left
+ * when the next one begins.
  *
  * CAP_BPF and CAP_NET_ADMIN of the initial user namespace are needed. A build may lack it (-Dbpf): shortcut_none.c. */
 #pragma once
@@ -29,7 +30,7 @@ bool shortcut_is_allowed(const adit_options *o, const char **why);
  * 0, or a code with the reason in a few words ("no CAP_BPF"). */
 int shortcut_open(const adit_options *o, const char *ifname, adit_socket out[SHORTCUT_FDS_MAX], size_t *count, adit_error *err);
 void shortcut_close(adit_socket *fds, size_t *count);
-/* Removes a filter of an earlier process, if there is one, and leaves everything else alone. */
+/* Removes such a filter, if there is one, and leaves everything else alone. */
 void shortcut_sweep(const char *ifname);
 
 /* On the map of flows. False: no memory, or full. */

@@ -465,6 +465,20 @@ int tun_shortcut(const adit_options *o, const char *ifname, adit_socket out[SHOR
     return rc;
 }
 
+static int tun_sweep_here(struct tun *t)
+{
+    shortcut_sweep(t->name);
+    return ADIT_OK;
+}
+
+void tun_sweep(const adit_options *o, const char *ifname)
+{
+    struct tun t = {.o = o, .fd = -1};
+
+    snprintf(t.name, sizeof(t.name), "%s", ifname);
+    (void)tun_work(&t, tun_sweep_here);
+}
+
 int tun_open_queue(struct device **out, const struct device *first, adit_socket fd, struct buf_pool *bufs,
                    const struct log *log, adit_error *err)
 {

@@ -163,7 +163,8 @@ static void system_complain(const struct system *y)
     adit_error e = {0};
 
     error_set(&e, ADIT_ETIMEDOUT, 0, "stack",
-              "the kernel does not answer flows out of the device: a firewall of this host may drop them",
+              "the kernel does not answer flows out of the device: a firewall of this host may drop them, or a strict "
+              "reverse path filter where another route leads to the same prefix",
               "accept what comes in through the device from 198.19.255.0/24 and fd61:6469:7470:6565:7200::/120; the stack "
               "\"userspace\" needs no such rule");
     log_write(c->net->log, ADIT_LOG_WARN, "system", 0, e.msg, "hint", e.hint, NULL);

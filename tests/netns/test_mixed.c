@@ -6,16 +6,20 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "adit/adit.h"
 #include "adit/proxy.h"
@@ -37,14 +41,15 @@ static void on_notice(void *ctx, const adit_error *e)
     notices++;
 }
 
-static void world_make(struct world *w, const char *addr, const char *stack)
+/* In the namespace that is there. */
+static void world_make_here(struct world *w, const char *addr, const char *stack)
 {
     adit_options o;
     adit_error err;
 
-    assert_int_equal(unshare(CLONE_NEWNET), 0);
     notices = 0;
     adit_options_init(&o, ADIT_PRESET_DESKTOP);
+    o.name = "adit0";
     o.addrs = &addr;
     o.addrs_count = 1;
     o.default_route = 1;
@@ -57,6 +62,12 @@ static void world_make(struct world *w, const char *addr, const char *stack)
     assert_int_equal(adit_proxy_new(&w->proxy, "hello", &err), 0);
     assert_int_equal(adit_proxy_kernel_for(w->proxy, "80", &err), 0);
     assert_int_equal(adit_new(&w->a, &o, adit_proxy_handler(w->proxy), adit_proxy_ctx(w->proxy), &err), 0);
+}
+
+static void world_make(struct world *w, const char *addr, const char *stack)
+{
+    assert_int_equal(unshare(CLONE_NEWNET), 0);
+    world_make_here(w, addr, stack);
 }
 
 static void world_start(struct world *w)
@@ -78,21 +89,28 @@ static void world_close(struct world *w)
     adit_proxy_free(w->proxy);
 }
 
-/* The page of that port says which stack had the flow. */
-static void page_is_from(uint16_t port, const char *stack)
+static int client_of(uint16_t port)
 {
-    static const char request[] = "GET / HTTP/1.0\r\n\r\n";
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
-    struct timeval limit = {.tv_sec = 5};
-    char page[2048] = "", line[64];
-    size_t len = 0;
-    ssize_t n;
+    struct timeval limit = {.tv_sec = 20};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
     inet_pton(AF_INET, "203.0.113.80", &to.sin_addr);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    return fd;
+}
+
+/* The page of that port says which stack had the flow. */
+static void page_is_from(uint16_t port, const char *stack)
+{
+    static const char request[] = "GET / HTTP/1.0\r\n\r\n";
+    char page[2048] = "", line[64];
+    size_t len = 0;
+    ssize_t n;
+    int fd = client_of(port);
+
     assert_int_equal(send(fd, request, sizeof(request) - 1, 0), sizeof(request) - 1);
     while (len < sizeof(page) - 1 && (n = recv(fd, page + len, sizeof(page) - 1 - len, 0)) > 0)
         len += (size_t)n;
@@ -145,7 +163,7 @@ static void status_has(struct world *w, const char *line)
 {
     char text[2048];
 
-    for (int i = 0; i < 100; i++) { /* it may be some milliseconds old */
+    for (int i = 0; i < 1000; i++) { /* it may be some milliseconds old */
         assert_true(adit_status(w->a, text, sizeof(text)) < (int)sizeof(text));
         if (strstr(text, line))
             return;
@@ -222,7 +240,7 @@ static void a_kernel_that_does_not_answer_is_told_soon_after_the_start(void **st
     world_make(&w, "10.66.0.1/30", "system");
     assert_int_equal(system("ip route replace blackhole 198.19.255.0/24 && echo 1 >/proc/sys/net/ipv4/conf/adit0/rp_filter"), 0);
     world_start(&w);
-    for (int i = 0; i < 200 && notices == 0; i++)
+    for (int i = 0; i < 1000 && notices == 0; i++)
         usleep(10000);
     assert_int_equal(notices, 1);
     world_close(&w);
@@ -244,7 +262,7 @@ static void a_kernel_that_answers_is_no_news(void **state)
 static void a_connection_to_a_loopback_address_is_one_to_oneself(void **state)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(7000)}, to = at, peer = {0};
-    struct timeval limit = {.tv_sec = 3};
+    struct timeval limit = {.tv_sec = 20};
     socklen_t len = sizeof(peer);
     char octets[8] = "";
     struct world w;
@@ -317,6 +335,121 @@ static void the_device_may_live_in_another_namespace(void **state)
     engine = "nat";
 }
 
+/* Another process has the tunnel. It says when it is there, and waits to be killed. */
+static pid_t world_elsewhere(void)
+{
+    int ends[2];
+    char said;
+    pid_t pid;
+
+    assert_int_equal(pipe(ends), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct world w;
+
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        world_make_here(&w, "10.66.0.1/30", "system");
+        world_start(&w);
+        if (write(ends[1], "x", 1) == 1)
+            pause();
+        _exit(1);
+    }
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &said, 1), 1);
+    close(ends[0]);
+    return pid;
+}
+
+static bool has_filter(void)
+{
+    return system("tc filter show dev adit0 egress 2>/dev/null | grep -q direct-action") == 0;
+}
+
+/* The tunnel of a process that was killed, begun again with the same name and prefix: over a device that went with the process,
+ * and over one that stays. A flow of the dead one has ended (its socket by a FIN, if the device lived for that long) or is
+ * reset when its client says something; new ones know nothing of it. */
+static void after_a_kill_the_same_tunnel_begins_again(void **state)
+{
+    static const struct {
+        const char *engine, *status;
+        bool stays, leaves_filter;
+    } rows[] = {
+        {"nat", "engine: nat\n", false, false},        {"nat", "engine: nat\n", true, false},
+        {"bpf", "engine: bpf\n", false, false},        {"bpf", "engine: bpf\n", true, false},
+        {"bpf-clsact", "engine: bpf\n", false, false}, {"bpf-clsact", "engine: bpf\n", true, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct world w;
+        char octet;
+        ssize_t got;
+        pid_t pid;
+        int old;
+
+        assert_int_equal(unshare(CLONE_NEWNET), 0);
+        assert_int_equal(rows[i].stays ? system("ip tuntap add dev adit0 mode tun") : 0, 0);
+        engine = rows[i].engine;
+        pid = world_elsewhere();
+        page_is_from(80, "system");
+        old = client_of(80);
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        assert_int_equal(if_nametoindex("adit0") != 0, rows[i].stays);
+        assert_int_equal(has_filter(), rows[i].leaves_filter);
+        world_make_here(&w, "10.66.0.1/30", "system");
+        world_start(&w);
+        for (int page = 0; page < 20; page++)
+            page_is_from(80, "system");
+        (void)!send(old, "x", 1, MSG_NOSIGNAL);
+        got = recv(old, &octet, 1, 0);
+        assert_true(got == 0 || (got < 0 && errno == ECONNRESET));
+        close(old);
+        status_has(&w, rows[i].status);
+        assert_int_equal(notices, 0);
+        world_close(&w);
+        assert_false(has_filter()); /* in order: nothing is left on a device that stays */
+    }
+    engine = "nat";
+}
+
+/* Fake peers have a range of their own, so nothing beside the device's own address is needed of its prefix. */
+static void a_prefix_may_be_as_small_as_its_address(void **state)
+{
+    static const char *const prefixes[] = {"10.66.0.1/32", "10.66.0.1/31", "10.66.0.2/30"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+        struct world w;
+
+        world_open(&w, prefixes[i]);
+        page_is_from(80, "system");
+        assert_int_equal(notices, 0);
+        world_close(&w);
+    }
+}
+
+/* Of another interface's, and of another tunnel's of the same namespace. */
+static void a_route_to_the_fake_peers_that_is_there_already_stays(void **state)
+{
+    struct world w;
+
+    (void)state;
+    assert_int_equal(unshare(CLONE_NEWNET), 0);
+    assert_int_equal(system("ip link add other type veth peer name far && ip link set far up && ip link set other up"), 0);
+    assert_int_equal(system("ip addr add 192.0.2.1/24 dev other && ip route add 198.19.255.0/24 dev other"), 0);
+    assert_int_equal(system("echo 0 >/proc/sys/net/ipv4/conf/all/rp_filter"), 0);
+    world_make_here(&w, "10.66.0.1/30", "system");
+    world_start(&w);
+    page_is_from(80, "system");
+    assert_int_equal(system("ip route show 198.19.255.0/24 | grep -q 'dev other'"), 0);
+    assert_int_equal(system("ip route show 198.19.255.0/24 | grep -q 'dev adit0'"), 0);
+    assert_int_equal(notices, 0);
+    world_close(&w);
+    assert_int_equal(system("ip route show 198.19.255.0/24 | grep -q 'dev other'"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +460,9 @@ int main(void)
         cmocka_unit_test(a_kernel_that_answers_is_no_news),
         cmocka_unit_test(a_connection_to_a_loopback_address_is_one_to_oneself),
         cmocka_unit_test(the_device_may_live_in_another_namespace),
+        cmocka_unit_test(after_a_kill_the_same_tunnel_begins_again),
+        cmocka_unit_test(a_prefix_may_be_as_small_as_its_address),
+        cmocka_unit_test(a_route_to_the_fake_peers_that_is_there_already_stays),
     };
 
     if (geteuid() != 0) {
