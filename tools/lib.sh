@@ -55,7 +55,8 @@ configure()
     fi
 }
 
-# run_tests DIR [OPTION OF MESON TEST...]: the last line is `N passed, N failed`.
+# run_tests DIR [OPTION OF MESON TEST...]: the last line is `N passed, N failed`. Time limits are for what hangs: a slow machine
+# is no failure.
 run_tests()
 {
     local dir=$1 fixed=()
@@ -63,7 +64,7 @@ run_tests()
     # Some kernels place memory where gcc's sanitizer wants its own; where it is allowed, nothing is placed at random.
     ! setarch -R true 2>/dev/null || fixed=(setarch -R)
     rm -f "$dir/meson-logs/testlog.json"
-    "${fixed[@]}" meson test -C "$dir" --print-errorlogs "$@" || true
+    "${fixed[@]}" meson test -C "$dir" --timeout-multiplier 3 --print-errorlogs "$@" || true
     if [ -f "$dir/meson-logs/testlog.json" ]; then
         "$root/tools/count-tests" "$dir/meson-logs/testlog.json"
     else

@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STALL_MS = 10000, SLOW_MS = 900 /* a SYN was sent again */, EVENTS_MAX = 256, COUNT_MAX = 1000000, BACKLOG = 4096 };
+enum { STALL_MS = 20000, SLOW_MS = 900 /* a SYN was sent again */, EVENTS_MAX = 256, COUNT_MAX = 1000000, BACKLOG = 4096 };
 enum follows { CLIENT_ENDS = 'c', SERVER_ENDS = 's', GOES_ON = 'g' };
 enum fault { FAULT_CROSSED, FAULT_CUT, FAULT_BROKEN, FAULT_STALLED, FAULTS };
 

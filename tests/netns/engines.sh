@@ -21,18 +21,19 @@ kilobytes_read()
 }
 
 # What comes to the process: the handshake, and what the client sends before the flow is accepted, which the receive window of a
-# socket that nobody reads yet bounds: 64 KiB, and as much again for what the kernel counts otherwise.
+# socket that nobody reads yet bounds: 64 KiB, and as much again for what the kernel counts otherwise; on a machine that is late
+# perhaps once more. A hundredth of the payload is far above it.
 in_the_kernel()
 {
     local engine=$1 address
     for address in $server4 $server6; do
         status 0 "$engine: 100 MB up to $address are intact" \
             "${system[@]}" --engine "$engine" -- "$talk" upload $address $((100 * MB))
-        kilobytes_read "of which come to the process" 130
+        kilobytes_read "of which come to the process" 1000
         says "and the summary has the rest" '1[0-9][0-9]\.. MB in [0-9]+ packets turned round'
         status 0 "$engine: 100 MB down from $address are intact" \
             "${system[@]}" --engine "$engine" -- "$talk" download $address $((100 * MB))
-        kilobytes_read "of which come to the process" 130
+        kilobytes_read "of which come to the process" 1000
     done
 }
 

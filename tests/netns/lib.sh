@@ -169,11 +169,11 @@ serve()
     wait_for grep -q ready "$run/$name"
 }
 
-# Until it succeeds, for at most $wait_s, else 10 s.
+# Until it succeeds, for at most $wait_s, else 30 s.
 wait_for()
 {
     local _
-    for _ in $(seq $((${wait_s:-10} * 10))); do
+    for _ in $(seq $((${wait_s:-30} * 10))); do
         "$@" 2>/dev/null && return
         sleep 0.1
     done
@@ -196,7 +196,7 @@ status()
 {
     local want=$1 sentence=$2 got
     shift 2
-    timeout -k 1 "${limit_s:-60}" "$@" >$run/out 2>&1 </dev/null
+    timeout -k 1 "${limit_s:-120}" "$@" >$run/out 2>&1 </dev/null
     got=$?
     [ $got = "$want" ]
     report $? "$sentence"

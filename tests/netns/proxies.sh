@@ -46,9 +46,9 @@ streams()
     passes "$1: octets, both ways at once, are intact" "${inside[@]}" "$talk" exchange $server4 "$(megabytes 50 10)"
     passes "$1: round trips of an octet" "${inside[@]}" "$talk" latency $server4 500
     passes "$1: 100 connections at once" "${inside[@]}" "$talk" crowd $server4 100 0
-    status 0 "$1: names, over TCP" "${inside[@]}" dig +time=3 +tries=1 +short @$server4 +tcp www.example.test A
+    status 0 "$1: names, over TCP" "${inside[@]}" dig +time=10 +tries=1 +short @$server4 +tcp www.example.test A
     says "and found" "^$server4\$"
-    status 0 "$1: names, over UDP" "${inside[@]}" dig +time=3 +tries=1 +short @$server4 www.example.test A
+    status 0 "$1: names, over UDP" "${inside[@]}" dig +time=10 +tries=1 +short @$server4 www.example.test A
     says "and found" "^$server4\$"
 }
 

@@ -43,7 +43,7 @@ churns()
 thousands()
 {
     tunnel_open -v
-    limit_s=60 passes "9000 that are open at once" "${inside[@]}" "$churn" hold $server4 $port 9000 100
+    limit_s=300 passes "9000 that are open at once" "${inside[@]}" "$churn" hold $server4 $port 9000 100
     at_most "descriptors that adit keeps" "$(find "/proc/$adit_pid/fd" -mindepth 1 | wc -l)" 200
     tunnel_close
 }
@@ -117,6 +117,7 @@ firewall()
     tunnel_open -v
     "${inside[@]}" nft "$rules"
     status 28 "a firewall in front of the listener: no page" "${inside[@]}" curl -sS -m 2 http://$server4:8080/page
+    wait_for grep -q 'does not answer flows' $run/tunnel
     says "and it is said why" 'the kernel does not answer flows' $run/tunnel
     says "and what helps" 'the stack .*userspace.* needs no such rule' $run/tunnel
     tunnel_close
@@ -124,7 +125,7 @@ firewall()
     arguments "$adit" --stack userspace
     tunnel_open
     "${inside[@]}" nft "$rules"
-    status 0 "userspace needs no rule" "${inside[@]}" curl -sS -m 5 http://$server4:8080/page
+    status 0 "userspace needs no rule" "${inside[@]}" curl -sS -m 20 http://$server4:8080/page
     tunnel_close
     arguments "$adit" --stack system --engine "$kernels"
 }

@@ -29,6 +29,7 @@ UDP_SEGMENT, UDP_GRO, SO_RCVBUFFORCE, SO_SNDBUFFORCE, IP_RECVERR, IPV6_RECVERR =
 PIECE_BYTES = 1 << 18
 PIECE = random.Random(1).randbytes(PIECE_BYTES)
 DIGEST_BYTES = 32
+PATIENCE_S = 10  # with what comes at once on a machine that has nothing else to do
 
 results = {}
 
@@ -98,7 +99,7 @@ def result_of(address, key):
 
 def serve_results(conn):
     key = line(conn)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while key not in results and time.monotonic() < deadline:
         time.sleep(0.02)
     conn.sendall((str(results.get(key)) + "\n").encode())
@@ -264,11 +265,11 @@ def hold(address, count):
 
 
 def crowd(address, count, refused_min=1):
-    """So many connections at once. Each echoes an octet within 5 s, or is refused or reset; at least so many of them."""
+    """So many connections at once. Each echoes an octet within 8 s, or is refused or reset; at least so many of them."""
 
     def dial_one(_):
         try:
-            return dial(address, ECHO, 5)
+            return dial(address, ECHO, 8)
         except (ConnectionRefusedError, ConnectionResetError) as e:
             return e
 
@@ -294,17 +295,21 @@ def crowd(address, count, refused_min=1):
 
 
 def refused(address, *port_and_error):
-    """connect() fails with this error within 4 s (a neighbour that is not there takes the kernel 3 s)."""
+    """connect() fails with this error: one of five attempts at once, or (a neighbour that is not there takes the kernel 3 s)
+    before the dial timeout."""
     port, wanted = port_and_error
-    start = time.monotonic()
-    try:
-        dial(address, port, 10)
-        sys.exit("connected")
-    except OSError as e:
-        name = errno.errorcode.get(e.errno, type(e).__name__)
-    took = time.monotonic() - start
-    check(name in wanted.split("|"), f"{name} after {took:.1f} s")
-    check(took < (0.5 if wanted == "ECONNREFUSED" else 4), f"{name}, but after {took:.1f} s")
+    for _ in range(5):
+        start = time.monotonic()
+        try:
+            dial(address, port, 20)
+            sys.exit("connected")
+        except OSError as e:
+            name = errno.errorcode.get(e.errno, type(e).__name__)
+        took = time.monotonic() - start
+        check(name in wanted.split("|"), f"{name} after {took:.1f} s")
+        if took < (0.5 if wanted == "ECONNREFUSED" else 8):
+            return
+    sys.exit(f"{name}, but after {took:.1f} s")
 
 
 def serve_reset(conn):
@@ -431,7 +436,7 @@ def udp_burst(address, count, rounds):
         for data in sent:
             sock.send(data)
         wanted = set(sent)
-        collect(sock, wanted, 2, lambda s: [s.recv(65536)])
+        collect(sock, wanted, PATIENCE_S, lambda s: [s.recv(65536)])
         check(not wanted, f"{len(wanted)} of {count} did not come back in round {turn + 1}")
 
 
@@ -452,7 +457,7 @@ def udp_trains(address, count, length):
         sent = [datagram(turn * count + n, length) for n in range(count)]
         sock.sendmsg([b"".join(sent)], [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("H", length))])
         wanted = set(sent)
-        collect(sock, wanted, 2, read)
+        collect(sock, wanted, PATIENCE_S, read)
         check(not wanted, f"{len(wanted)} of {count} did not come back in train {turn + 1}")
     print(f"{got} datagrams in {reads} reads")
 
@@ -465,12 +470,12 @@ def udp_size(address, *lengths):
         sent = datagram(number, length)
         sock.send(sent)
         wanted = {sent}
-        collect(sock, wanted, 2, lambda s: [s.recv(65536)])
+        collect(sock, wanted, PATIENCE_S, lambda s: [s.recv(65536)])
         check(not wanted, f"the one of {length} octets did not come back")
 
 
 def udp_error(address, *port_and_error):
-    """A datagram is answered by this error within 4 s. Unreachable is told only to who asked for all errors."""
+    """A datagram is answered by this error. Unreachable is told only to who asked for all errors."""
     port, wanted = port_and_error
     sock = udp_socket(family_of(address))
     if ":" in address:
@@ -480,7 +485,7 @@ def udp_error(address, *port_and_error):
     try:
         sock.connect((address, port))
         sock.send(b"x")
-        sock.settimeout(4)
+        sock.settimeout(PATIENCE_S)
         sys.exit(f"no error, but {sock.recv(65536)!r}")
     except OSError as e:
         name = errno.errorcode.get(e.errno, type(e).__name__)

@@ -134,7 +134,7 @@ static void a_program_goes_with_its_process_however_that_ends(void **state)
     pid = attach_elsewhere();
     assert_int_equal(links(), 1);
     kill_it(pid);
-    for (int i = 0; i < 100 && links() > 0; i++)
+    for (int i = 0; i < 1000 && links() > 0; i++)
         usleep(10000); /* the last put of a link is deferred work of the kernel's */
     assert_int_equal(links(), 0);
     attach(); /* again */

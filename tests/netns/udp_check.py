@@ -34,7 +34,7 @@ def ask(address, port, count, size):
     if count > 1:
         sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, size)
     sock.send(b"".join(sent))
-    sock.settimeout(3)
+    sock.settimeout(5)
     wanted = set(sent)
     while wanted:
         data = sock.recv(65536)
