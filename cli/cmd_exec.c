@@ -49,7 +49,7 @@ static const struct option exec_options[] = {
                 "with mixed or auto: 80,443,8000-8080 or all end in the kernel"),
     {"mtu", 0, OPTION_NUMBER, "BYTES", "of the device inside; default 1500",
      offsetof(struct exec_args, mtu_bytes), 1280, 65535},
-    {"workers", 0, OPTION_NUMBER, "N", "threads, each with its own queue and flows; default 1",
+    {"workers", 0, OPTION_NUMBER, "N", "threads, each with its own queue and flows, on the stack userspace; default 1",
      offsetof(struct exec_args, workers), 1, DEVICE_QUEUES_MAX},
     EXEC_OPTION(0, "no-offload", OPTION_FLAG, NULL, no_offload,
                 "packets of the MTU, one at a time, as on old kernels; slower"),
