@@ -77,16 +77,22 @@ static void a_peer_that_answers_keepalives_keeps_its_flow(void **state)
     rig_deinit(&r);
 }
 
+/* Something to send, and no room for it. */
+static void open_with_closed_window(struct tcp_rig *r)
+{
+    rig_init(r);
+    r->wnd = 0;
+    rig_enter(r, TCP_ESTABLISHED);
+    rig_write(r, 100);
+    rig_silent(r);
+}
+
 static void probes_of_a_closed_window_are_further_and_further_apart(void **state)
 {
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    r.wnd = 0;
-    rig_enter(&r, TCP_ESTABLISHED);
-    rig_write(&r, 100);
-    rig_silent(&r);
+    open_with_closed_window(&r);
     for (uint64_t ms = 200; ms <= 6400; ms *= 2) {
         rig_sleep(&r, (ms - 20) * 1000000);
         rig_silent(&r);
@@ -105,11 +111,7 @@ static void a_closed_window_is_probed_for_ever_while_the_peer_answers(void **sta
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    r.wnd = 0;
-    rig_enter(&r, TCP_ESTABLISHED);
-    rig_write(&r, 100);
-    rig_silent(&r);
+    open_with_closed_window(&r);
     for (int minute = 0; minute < 60; minute++) {
         rig_sleep(&r, 61 * SECOND);
         assert_true(count_probes(&r) > 0);
@@ -124,11 +126,7 @@ static void a_closed_window_ends_the_flow_after_fifteen_probes_without_answer(vo
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    r.wnd = 0;
-    rig_enter(&r, TCP_ESTABLISHED);
-    rig_write(&r, 100);
-    rig_silent(&r);
+    open_with_closed_window(&r);
     rig_sleep(&r, HOUR);
     assert_int_equal(r.out_count, TCP_RETRIES + 1);
     assert_int_equal(r.out[TCP_RETRIES].s.flags, TCP_RST | TCP_ACK);

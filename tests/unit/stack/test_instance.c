@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "adit/adit.h"
+#include "echo.h"
 
 enum { TRANSFER_BYTES = 3 * 1024 * 1024 + 17, SLOW_MS = 10000 };
 
@@ -92,28 +93,6 @@ static size_t wire_to_a(void *ctx, const adit_packet *p, size_t n)
 }
 
 /* ----------------------------------------------------------------------------------- the server, on b -- */
-
-/* Sends back what comes, and its end, without a copy on the way in. */
-static void echo_event(adit_conn *c, unsigned ev, void *user)
-{
-    adit_iov iov[8];
-    int n;
-
-    (void)ev;
-    (void)user;
-    while ((n = adit_conn_peek(c, iov, 8)) > 0) {
-        ptrdiff_t taken = adit_conn_send(c, iov[0].base, iov[0].len);
-
-        if (taken <= 0) {
-            adit_conn_want(c, ADIT_WRITE);
-            return;
-        }
-        adit_conn_consume(c, (size_t)taken);
-    }
-    adit_conn_want(c, ADIT_READ);
-    if (n == 0)
-        adit_conn_close(c);
-}
 
 static void server_closed(adit_conn *c, int why, void *user)
 {

@@ -22,6 +22,7 @@
 #include "wire/checksum.h"
 #include "wire/icmp.h"
 #include "wire/ip.h"
+#include "echo.h"
 
 enum { QUEUES = 2, FLOWS = 12, FLOW_BYTES = 100000, WAIT_MS = 30000, PACKET_BYTES = 65536, CAPTURE_BYTES = 4 << 20 };
 
@@ -49,27 +50,6 @@ static struct { /* apart: the instance adds to it without a lock of the test's *
 } capture;
 
 /* -------------------------------------------------------------------------------------- the server -- */
-
-static void echo_event(adit_conn *c, unsigned ev, void *user)
-{
-    adit_iov iov[8];
-    int n;
-
-    (void)ev;
-    (void)user;
-    while ((n = adit_conn_peek(c, iov, 8)) > 0) {
-        ptrdiff_t taken = adit_conn_send(c, iov[0].base, iov[0].len);
-
-        if (taken <= 0) {
-            adit_conn_want(c, ADIT_WRITE);
-            return;
-        }
-        adit_conn_consume(c, (size_t)taken);
-    }
-    adit_conn_want(c, ADIT_READ);
-    if (n == 0)
-        adit_conn_close(c);
-}
 
 static const adit_conn_ops echo_ops = {.size = sizeof(echo_ops), .event = echo_event};
 
