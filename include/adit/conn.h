@@ -79,7 +79,7 @@ ADIT_API int adit_conn_dial(adit_conn *c, const adit_dest *to, adit_conn_dial_fn
 ADIT_API int adit_conn_watch(adit_conn *c, adit_socket s, unsigned ev, adit_conn_io_fn fn);
 /* Accepts c if it is PENDING, moves octets both ways with half-close, and closes both. c owns s from the call
  * on, also when it fails (for lack of memory or descriptors: c is aborted then). FIN, RST and errors are passed on as
- * what they are. */
+ * what they are. A dialled socket may serve a later dial to the same server, with the options that it has. */
 ADIT_API int adit_conn_relay(adit_conn *c, adit_socket s);
 ADIT_API int adit_conn_disown(adit_conn *c, adit_socket s); /* the socket is yours again */
 /* Takes the flow away as a stream socket: the kernel's own one where the kernel terminates the flow, has accepted it (a read

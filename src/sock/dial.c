@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include "base/error.h"
 #include "sock/loop_private.h"
+#include "sock/spare.h"
 
 enum { DIAL_ADDRS_MAX = 8, DIAL_HOST_BYTES_MAX = 255 };
 #define DIAL_STAGGER_NS ((uint64_t)250 * 1000000)
@@ -136,6 +137,23 @@ static void attempt_ready(struct watch *w, unsigned events)
     dial_settle(d, 0, w->fd);
 }
 
+/* The same with a socket that has served before: false: there is none, or it does not do. */
+static bool attempt_start_again(struct dial_attempt *a, uint32_t server)
+{
+    struct dial *d = a->dial;
+
+    if (!spare_take(d->loop, &a->watch, server, attempt_ready))
+        return false;
+    if (sock_connect(a->watch.fd, &a->addr) != ADIT_EAGAIN) {
+        watch_forget(&a->watch);
+        sock_close(a->watch.fd);
+        return false;
+    }
+    a->is_open = true;
+    d->running++;
+    return true;
+}
+
 /* 0: running or won; else why it failed at once. */
 static int attempt_start(struct dial_attempt *a)
 {
@@ -143,10 +161,15 @@ static int attempt_start(struct dial_attempt *a)
     struct dial *d = a->dial;
     adit_dest to = {.addr = *addr, .host = d->host};
     int purpose = d->proto == ADIT_PROTO_TCP ? ADIT_SOCKET_TCP : ADIT_SOCKET_UDP;
+    uint32_t server = d->proto == ADIT_PROTO_TCP ? spare_server(d->loop, d->config, addr, d->mark) : 0;
     adit_socket s;
     int rc;
 
+    if (attempt_start_again(a, server))
+        return 0;
     rc = sock_open(&s, d->config, purpose, addr->family, d->mark, &to);
+    if (rc < 0 && spares_release(d->loop))
+        rc = sock_open(&s, d->config, purpose, addr->family, d->mark, &to);
     if (rc < 0)
         return rc;
     rc = sock_connect(s, addr);
@@ -160,6 +183,7 @@ static int attempt_start(struct dial_attempt *a)
         sock_close(s);
         return rc;
     }
+    a->watch.server = server;
     a->is_open = true;
     d->running++;
     return 0;

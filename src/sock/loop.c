@@ -251,7 +251,7 @@ int watch_add(struct adit_loop *l, struct watch *w, int fd, unsigned events, boo
     l->slots_free = l->slots[slot].next_free;
     l->slots[slot].watch = w;
     *w = (struct watch){
-        .loop = l, .fn = fn, .fd = fd, .events = events, .edge = edge, .slot = slot};
+        .loop = l, .fn = fn, .fd = fd, .events = (uint8_t)events, .edge = edge, .slot = slot};
     return 0;
 }
 
@@ -271,7 +271,7 @@ int watch_set(struct watch *w, unsigned events)
     else
         rc = ready_add(ready, w->fd, events, false, token);
     if (rc == 0)
-        w->events = events;
+        w->events = (uint8_t)events;
     return rc;
 }
 
@@ -422,6 +422,7 @@ static void loop_iterate(struct adit_loop *l, int64_t timeout_ns)
     l->now_ns = loop_clock_ns(l);
     l->is_iterating = true;
     l->is_fresh = false;
+    l->iterations++;
     if (l->config.hooks.begin)
         l->config.hooks.begin(l->config.hooks.ctx, l->now_ns);
     list_init(&tasks);
@@ -517,6 +518,7 @@ int loop_new(struct adit_loop **out, const struct loop_config *c, adit_error *er
     spin_init(&l->spin, ready_cpus());
     bins_init(&l->bins, loop_memory(l));
     pipe_pool_init(&l->pipes, loop_memory(l));
+    spares_init(&l->spares);
     list_init(&l->tasks);
     list_init(&l->leftovers);
     l->now_ns = loop_clock_ns(l);
@@ -559,6 +561,7 @@ void loop_free(struct adit_loop *l)
     uv_mutex_unlock(&l->lock);
     loop_run_posts(l);
     loop_release_leftovers(l);
+    spares_deinit(l);
     loop_close_uv(l);
     assert(list_is_empty(&l->tasks) && l->wheel.count == 0);
     uv_mutex_destroy(&l->lock);

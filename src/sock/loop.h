@@ -72,9 +72,10 @@ struct watch {
     struct adit_loop *loop;
     watch_fn fn;
     int fd;
-    unsigned events;  /* what is asked for */
-    bool edge;        /* told once per change: read or write until EAGAIN */
     uint32_t slot;    /* in the ready set, so that an event of a removed watch is not delivered */
+    uint32_t server;  /* to which its socket may connect again (sock/spare.h); 0: to none */
+    uint8_t events;   /* what is asked for */
+    bool edge;        /* told once per change: read or write until EAGAIN */
 };
 /* edge: registered once with both directions, never changed again (one system call per connection). 0 or a code. */
 int watch_add(struct adit_loop *l, struct watch *w, int fd, unsigned events, bool edge, watch_fn fn);

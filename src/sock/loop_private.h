@@ -6,6 +6,7 @@
 #include "base/bins.h"
 #include "sock/loop.h"
 #include "sock/ready.h"
+#include "sock/spare.h"
 #include "sock/splice.h"
 #include "sock/spin.h"
 
@@ -46,6 +47,8 @@ struct adit_loop {
     uint64_t now_ns;
     void *scratch;
     struct pipe_pool pipes;
+    struct spares spares;
+    uint64_t iterations;
     void (*wake_fn)(void *arg);
     void *wake_arg;
     bool is_stopped;

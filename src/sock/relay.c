@@ -38,6 +38,7 @@
 #include <sys/uio.h>
 #include "base/error.h"
 #include "sock/sock.h"
+#include "sock/spare.h"
 #include "sock/splice.h"
 
 enum {
@@ -82,11 +83,19 @@ static void relay_give_pipe(struct relay *r, struct pipe **x)
     *x = NULL;
 }
 
+/* Both ends in order, and nothing that leaves a trace on the socket. */
+static bool relay_is_clean(const struct relay *r)
+{
+    return r->up_ended && r->down_ended && !r->broken && !r->urgent && r->up_bulk == 0 && r->down_bulk == 0;
+}
+
 /* Gives the socket up. is_abort: RST. */
 static void relay_drop_socket(struct relay *r, bool is_abort)
 {
     relay_give_pipe(r, &r->up_pipe);
     relay_give_pipe(r, &r->down_pipe);
+    if (!is_abort && relay_is_clean(r) && spare_give(&r->watch))
+        return;
     watch_forget(&r->watch);
     if (is_abort)
         sock_abort(r->watch.fd);

@@ -2,6 +2,7 @@
 /* sock: opening the sockets that lead out: non-blocking, close-on-exec, protected, marked and bound as the host configured
  * before they connect, so that they never re-enter the tunnel. */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include "adit/adit.h"
 #include "base/log.h"
@@ -34,3 +35,5 @@ int sock_connect(adit_socket s, const adit_addr *to);
 
 int sock_set_mark(adit_socket s, uint32_t mark);
 int sock_bind_iface(adit_socket s, int family, const char *iface);
+/* Takes a TCP socket back to before its connection, options as they are. False: that has not ended for good, or it cannot be. */
+bool sock_disconnect(adit_socket s);

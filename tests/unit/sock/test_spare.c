@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+/* spare: a socket that has served one connection serves the next to the same server, and no other. */
+#include "rig.h"
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "sock/dial.h"
+#include "sock/loop_private.h"
+
+#define FIVE_SECONDS_NS 5000000000ull
+
+struct spare_rig {
+    struct adit_loop *loop;
+    struct sock_config config;
+    uint64_t skipped_ns; /* by which the loop's clock is ahead */
+    int listener;
+    adit_dest to;
+    struct watch watch; /* of the dialled socket, as conn.c keeps it */
+    unsigned events;
+    int told, err;
+    adit_socket s;
+};
+
+static uint64_t rig_now_ns(void *ctx)
+{
+    return rig_clock_ns() + ((struct spare_rig *)ctx)->skipped_ns;
+}
+
+static int listen_at(adit_addr *at)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(name);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&name, len), 0);
+    assert_int_equal(listen(fd, 16), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&name, &len), 0);
+    assert_int_equal(adit_addr_from_sockaddr(at, &name), 0);
+    return fd;
+}
+
+static void rig_open(struct spare_rig *r)
+{
+    struct loop_config c = {.now_ns = rig_now_ns, .now_ctx = r};
+
+    memset(r, 0, sizeof(*r));
+    r->loop = rig_loop_with(&c);
+    r->listener = listen_at(&r->to.addr);
+}
+
+static void rig_close(struct spare_rig *r)
+{
+    loop_free(r->loop);
+    close(r->listener);
+}
+
+static void on_ready(struct watch *w, unsigned events)
+{
+    LIST_ENTRY(w, struct spare_rig, watch)->events |= events;
+}
+
+static void on_dialled(void *arg, int err, adit_socket s)
+{
+    struct spare_rig *r = arg;
+
+    r->told++;
+    r->err = err;
+    r->s = s;
+}
+
+/* Connects to r->to. The server's end. */
+static int rig_dial(struct spare_rig *r, uint32_t mark)
+{
+    struct dial *d = dial_start(r->loop, &r->config, ADIT_PROTO_TCP, &r->to, mark, FIVE_SECONDS_NS, on_dialled, r);
+    int server;
+
+    assert_non_null(d);
+    dial_keep(d, &r->watch, on_ready);
+    server = accept4(r->listener, NULL, NULL, SOCK_CLOEXEC);
+    assert_true(server >= 0);
+    r->events = 0;
+    rig_until(r->loop, &r->told, r->told + 1);
+    assert_int_equal(r->err, 0);
+    assert_ptr_equal(r->watch.loop, r->loop);
+    return server;
+}
+
+/* An octet each way, then FIN from the client, then from the server. */
+static void rig_converse(struct spare_rig *r, int server)
+{
+    uint64_t end_ns = rig_clock_ns() + FIVE_SECONDS_NS;
+    char octet = 0;
+
+    assert_int_equal(send(r->s, "u", 1, MSG_NOSIGNAL), 1);
+    assert_int_equal(recv(server, &octet, 1, 0), 1);
+    assert_int_equal(octet, 'u');
+    assert_int_equal(send(server, "d", 1, MSG_NOSIGNAL), 1);
+    assert_int_equal(shutdown(r->s, SHUT_WR), 0);
+    assert_int_equal(recv(server, &octet, 1, 0), 0);
+    close(server);
+    while (!(r->events & WATCH_HANGUP) && rig_clock_ns() < end_ns)
+        rig_turn(r->loop, 50);
+    assert_int_equal(recv(r->s, &octet, 1, MSG_DONTWAIT), 1);
+    assert_int_equal(octet, 'd');
+    assert_int_equal(recv(r->s, &octet, 1, MSG_DONTWAIT), 0);
+}
+
+static void rig_drop(struct spare_rig *r)
+{
+    watch_forget(&r->watch);
+    close(r->s);
+}
+
+/* A connection from its dial to its end, and its socket given. */
+static bool rig_connection(struct spare_rig *r)
+{
+    rig_converse(r, rig_dial(r, 0));
+    if (spare_give(&r->watch))
+        return true;
+    rig_drop(r);
+    return false;
+}
+
+static void rig_open_with_a_spare(struct spare_rig *r)
+{
+    rig_open(r);
+    rig_connection(r);
+    assert_true(rig_connection(r));
+    rig_turn(r->loop, 0); /* it hangs up: nobody minds */
+    assert_int_equal(r->loop->spares.count, 1);
+}
+
+static void a_socket_serves_one_connection_after_the_other_to_a_server(void **state)
+{
+    struct spare_rig r;
+
+    (void)state;
+    rig_open_with_a_spare(&r);
+    for (int i = 0; i < 10; i++) {
+        adit_socket before = r.s;
+
+        assert_true(rig_connection(&r));
+        assert_int_equal(r.s, before);
+        rig_turn(r.loop, 0);
+    }
+    assert_int_equal(r.loop->spares.reused, 10);
+    rig_close(&r);
+}
+
+static void a_server_that_was_met_once_leaves_no_socket(void **state)
+{
+    struct spare_rig r;
+
+    (void)state;
+    rig_open(&r);
+    assert_false(rig_connection(&r));
+    assert_int_equal(r.loop->spares.count, 0);
+    rig_close(&r);
+}
+
+static void another_server_gets_a_socket_of_its_own(void **state)
+{
+    struct spare_rig r;
+
+    (void)state;
+    rig_open_with_a_spare(&r);
+    close(r.listener);
+    r.listener = listen_at(&r.to.addr);
+    for (int i = 0; i < 3; i++) {
+        close(rig_dial(&r, 0));
+        assert_int_equal(r.loop->spares.reused, 0);
+        rig_drop(&r);
+    }
+    rig_close(&r);
+}
+
+static void another_configuration_gets_a_socket_of_its_own(void **state)
+{
+    struct spare_rig r;
+    struct sock_config other = {0};
+    struct watch w;
+    uint32_t server;
+
+    (void)state;
+    rig_open_with_a_spare(&r);
+    server = spare_server(r.loop, &r.config, &r.to.addr, 0);
+    assert_true(server != 0);
+    assert_int_equal(spare_server(r.loop, &r.config, &r.to.addr, 1), 0); /* another mark, seen for the first time */
+    assert_true(spare_server(r.loop, &r.config, &r.to.addr, 1) != server);
+    assert_int_equal(spare_server(r.loop, &other, &r.to.addr, 1), 0);
+    assert_false(spare_take(r.loop, &w, spare_server(r.loop, &other, &r.to.addr, 1), on_ready));
+    assert_int_equal(r.loop->spares.count, 1);
+    other.bind_iface = "lo";
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(spare_server(r.loop, &other, &r.to.addr, 0), 0);
+    rig_close(&r);
+}
+
+static void a_connection_that_has_not_ended_leaves_no_socket(void **state)
+{
+    struct spare_rig r;
+    int server;
+
+    (void)state;
+    rig_open(&r);
+    rig_connection(&r);
+    server = rig_dial(&r, 0);
+    assert_false(spare_give(&r.watch)); /* established */
+    assert_int_equal(shutdown(r.s, SHUT_WR), 0);
+    assert_false(spare_give(&r.watch)); /* the server has not ended */
+    assert_int_equal(send(server, "d", 1, MSG_NOSIGNAL), 1);
+    close(server);
+    rig_drop(&r);
+    rig_close(&r);
+}
+
+static void a_spare_waits_for_the_next_iteration(void **state)
+{
+    struct spare_rig r;
+    struct watch w;
+
+    (void)state;
+    rig_open(&r);
+    rig_connection(&r);
+    assert_true(rig_connection(&r));
+    assert_false(spare_take(r.loop, &w, spare_server(r.loop, &r.config, &r.to.addr, 0), on_ready));
+    rig_turn(r.loop, 0);
+    assert_true(spare_take(r.loop, &w, spare_server(r.loop, &r.config, &r.to.addr, 0), on_ready));
+    watch_forget(&w);
+    close(w.fd);
+    rig_close(&r);
+}
+
+static void spares_are_closed_after_a_second(void **state)
+{
+    struct spare_rig r;
+
+    (void)state;
+    rig_open_with_a_spare(&r);
+    r.skipped_ns = 2 * SPARE_IDLE_NS;
+    rig_turn(r.loop, 0);
+    assert_int_equal(r.loop->spares.count, 0);
+    assert_int_equal(write(r.s, "x", 1), -1); /* EBADF */
+    rig_close(&r);
+}
+
+static void a_server_that_is_gone_refuses(void **state)
+{
+    struct spare_rig r;
+
+    (void)state;
+    rig_open_with_a_spare(&r);
+    close(r.listener);
+    dial_keep(dial_start(r.loop, &r.config, ADIT_PROTO_TCP, &r.to, 0, FIVE_SECONDS_NS, on_dialled, &r), &r.watch, on_ready);
+    rig_until(r.loop, &r.told, r.told + 1);
+    assert_int_equal(r.err, ADIT_EREFUSED);
+    assert_int_equal(r.loop->spares.reused, 1);
+    r.listener = listen_at(&r.to.addr);
+    rig_close(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_socket_serves_one_connection_after_the_other_to_a_server),
+        cmocka_unit_test(a_server_that_was_met_once_leaves_no_socket),
+        cmocka_unit_test(another_server_gets_a_socket_of_its_own),
+        cmocka_unit_test(another_configuration_gets_a_socket_of_its_own),
+        cmocka_unit_test(a_connection_that_has_not_ended_leaves_no_socket),
+        cmocka_unit_test(a_spare_waits_for_the_next_iteration),
+        cmocka_unit_test(spares_are_closed_after_a_second),
+        cmocka_unit_test(a_server_that_is_gone_refuses),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
