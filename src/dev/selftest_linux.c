@@ -43,7 +43,6 @@ enum {
     TRAIN_TAIL_BYTES = 90,
     TRAIN_COUNT = 3,
     TRAIN_TOTAL_BYTES = TRAIN_BYTES * (TRAIN_COUNT - 1) + TRAIN_TAIL_BYTES,
-    BIG_BYTES = 128 * 1024,
     TSO_BYTES = 1000,
     TSO_REST_BYTES = 20, /* what the whole length leaves after division by TSO_BYTES */
     PORT_DISCARD = 9,
@@ -175,13 +174,13 @@ static bool is_seen(int raw, const struct probe *t, uint32_t len_bytes)
 bool selftest_big4(int fd, const struct netlink_prefix *own)
 {
     int raw = socket_at(own, SOCK_RAW, IPPROTO_TCP, NULL);
-    uint8_t *payload = calloc(1, BIG_BYTES);
+    uint8_t *payload = calloc(1, PACKET_BIG_PAYLOAD_BYTES_MAX);
     struct probe t;
     bool ok;
 
     probe_init(&t, fd, own);
     ok = raw >= 0 && payload && write_reset(&t, payload, 2 * TSO_BYTES) && is_seen(raw, &t, 2 * TSO_BYTES) &&
-         write_reset(&t, payload, BIG_BYTES) && is_seen(raw, &t, BIG_BYTES);
+         write_reset(&t, payload, PACKET_BIG_PAYLOAD_BYTES_MAX) && is_seen(raw, &t, PACKET_BIG_PAYLOAD_BYTES_MAX);
     free(payload);
     if (raw >= 0)
         close(raw);

@@ -8,7 +8,7 @@
 /* fd: a TUN that is up and has the address `own`; called in its network namespace. takes: what to try, VNET_*.
  * Returns those of them that failed. Lasts about 50 ms where a firewall eats the answers, else much less than one. */
 unsigned selftest_run(int fd, const struct netlink_prefix *own, unsigned takes);
-/* Whether a super-segment of TCP over IPv4 of 128 KiB, whose header cannot state that, arrives whole. own: IPv4. Nothing is
- * proven, and the answer is no, without CAP_NET_RAW in that namespace or with a firewall in the way. At most 40 ms, mostly
- * much less than one. */
+/* Whether a super-segment of TCP over IPv4 as long as any of ours, whose header cannot state that, arrives whole. own: IPv4.
+ * Nothing is proven, and the answer is no, without CAP_NET_RAW in that namespace or with a firewall in the way. At most 40 ms,
+ * mostly much less than one. */
 bool selftest_big4(int fd, const struct netlink_prefix *own);

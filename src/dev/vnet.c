@@ -423,13 +423,14 @@ static bool is_big(const struct packet_out *p)
     return p->headers[0] >> 4 == 4 && packet_out_bytes(p) > IP_PACKET_BYTES_MAX;
 }
 
+/* The kernel needs pages that lie together for so long a packet, and says ENOBUFS where there are too few: shorter ones pass. */
 static int vnet_send_big(struct vnet *v, const struct packet_out *p)
 {
     int rc = v->config.takes & VNET_BIG4 ? vnet_write(v, p) : ADIT_EINVAL;
 
-    if (rc != ADIT_EINVAL)
+    if (rc != ADIT_EINVAL && rc != ADIT_EAGAIN)
         return rc;
-    if (v->config.takes & VNET_BIG4) {
+    if (rc == ADIT_EINVAL && v->config.takes & VNET_BIG4) {
         v->config.takes &= ~(unsigned)VNET_BIG4;
         vnet_publish(v);
         vnet_notice_refused(&v->config, v->dev.log, "writev", VNET_BIG4, EINVAL);

@@ -4,7 +4,7 @@
  *   what was lost, as far as cwnd allows -> new data, as far as cwnd and the peer's window allow (with the FIN behind the last
  *   octet) -> a tail loss probe, a window or keepalive probe -> an ACK, where nothing that was sent carried it
  *
- * Segments are as long as the windows allow, up to 64 KiB, and up to 128 KiB over IPv4 to a device that takes such: it takes
+ * Segments are as long as the windows allow, up to 64 KiB, and up to 260 KiB over IPv4 to a device that takes such: it takes
  * them whole or cuts them (dev/offload.c). There is no Nagle: a handler hands over what it has, and the last piece of it goes
  * at once. Sender's silly-window avoidance: a piece smaller than a segment that is cut short by the peer's window waits, unless
  * it is half of the largest window ever offered, or has waited for a persist timeout (RFC 9293 3.8.6.2.1). Probes of a closed
@@ -211,7 +211,7 @@ static uint32_t tcp_segment_bytes_max(const struct tcp *t)
 {
     bool is_big = t->work->engine->net->config.device_big_tcp4 && ip_is_mapped4(t->flow.key.client);
 
-    return is_big ? TCP_BIG_SEGMENT_BYTES_MAX : TCP_SEGMENT_BYTES_MAX;
+    return is_big ? PACKET_BIG_PAYLOAD_BYTES_MAX : TCP_SEGMENT_BYTES_MAX;
 }
 
 static bool tcp_send_lost(struct tcp *t)

@@ -69,7 +69,6 @@ enum {
     TCP_PMTU_MIN_4 = 552,
     TCP_PMTU_MIN_6 = 1280,
     TCP_SEGMENT_BYTES_MAX = 64 * 1024 - PACKET_HEADERS_MAX, /* payload of a super-segment */
-    TCP_BIG_SEGMENT_BYTES_MAX = 128 * 1024, /* where the device takes such; twice as much gained nothing beyond the noise */
     TCP_RX_LIMIT_FIRST = 128 * 1024, /* the receive window grows from here while the handler keeps up */
     TCP_TX_AHEAD = 256 * 1024,       /* octets taken from the handler that congestion control does not let go yet */
     TCP_TX_STOCK_MIN = 2 * 1024,     /* and beyond the peer's window; there must be some for it to be probed */

@@ -33,6 +33,7 @@ struct packet {
 enum {
     PACKET_HEADERS_MAX = 40 + 60, /* IPv6 + TCP with options */
     PACKET_SLICES_MAX = 17,
+    PACKET_BIG_PAYLOAD_BYTES_MAX = 260 * 1024, /* with big_tcp4; one read of a relay and a little: no rest goes alone */
     PACKET_PREFIX = 16,           /* room in front of the headers for a virtio-net header or a family prefix */
 };
 

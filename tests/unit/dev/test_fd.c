@@ -24,6 +24,16 @@ static adit_options options;
 
 static uint8_t
     refused_type; /* super-segments of this type are refused, as by a kernel that cannot */
+static size_t memory_bytes; /* packets that are longer find no memory in the kernel */
+
+static size_t iov_bytes(const struct iovec *iov, size_t n)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < n; i++)
+        bytes += iov[i].iov_len;
+    return bytes;
+}
 
 /* In place of the C library's. */
 ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
@@ -35,6 +45,10 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
         errno = EINVAL;
         return -1;
     }
+    if (memory_bytes && iov_bytes(m->msg_iov, m->msg_iovlen) > memory_bytes) {
+        errno = ENOBUFS;
+        return -1;
+    }
     return syscall(SYS_sendmsg, fd, m, flags);
 }
 
@@ -44,6 +58,7 @@ static int setup(void **state)
     rig_init(&g);
     rnd = random_seeded("fd");
     refused_type = 0;
+    memory_bytes = 0;
     options = (adit_options){.kind = ADIT_DEV_FD, .fds = pair, .fds_count = 1};
     options.notice = rig_notice;
     options.notice_ctx = &g;
@@ -196,6 +211,33 @@ static void what_no_ip_header_can_state_goes_in_two_where_no_kernel_is_known_to_
     read_part(0, 65000);
     read_part(65000, 55000);
     device_close(d);
+}
+
+static void what_a_kernel_has_no_memory_for_goes_in_parts_and_is_tried_again(void **state)
+{
+    struct vnet_config c = {.framing = VNET_FRAMING_HEADER, .takes = VNET_CSUM | VNET_TSO4 | VNET_BIG4};
+    struct device *small = fd_new(), *d;
+    struct packet_out p;
+    uint8_t whole[130010];
+
+    (void)state;
+    c.ops = small->ops;
+    c.fd = dup(pair[0]);
+    assert_int_equal(vnet_open(&d, &c, &g.bufs, &g.log, &g.err), ADIT_OK);
+    make_packet(&made, 4, TCP, 0, 120000, &rnd);
+    made_out(&made, &p, 1000, &rnd);
+    memory_bytes = 70000;
+    assert_int_equal(device_send(d, &p, 0), ADIT_OK);
+    read_part(0, 65000);
+    read_part(65000, 55000);
+    memory_bytes = 10;
+    assert_int_equal(device_send(d, &p, 0), ADIT_EAGAIN);
+    memory_bytes = 0;
+    assert_true(d->big_tcp4);
+    assert_int_equal(device_send(d, &p, 0), ADIT_OK);
+    assert_int_equal(read(pair[1], whole, sizeof(whole)), 10 + 40 + 120000);
+    device_close(d);
+    device_close(small);
 }
 
 static void super_segments_are_split_where_nobody_takes_them(void **state)
@@ -398,6 +440,7 @@ int main(void)
         TEST(super_segments_pass_whole_behind_a_virtio_net_header),
         TEST(super_segments_are_split_where_nobody_takes_them),
         TEST(what_no_ip_header_can_state_goes_in_two_where_no_kernel_is_known_to_take_it),
+        TEST(what_a_kernel_has_no_memory_for_goes_in_parts_and_is_tried_again),
         TEST(full_descriptor_is_said_before_the_first_part_and_counted_after),
         TEST(kernel_that_refuses_super_segments_gets_their_parts_and_the_host_is_told),
         TEST(family_prefix_is_checked_and_written),
