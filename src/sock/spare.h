@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* spare: sockets whose connection has ended in order, kept for the next connection to the same server.
  *
- * Making a socket, registering it and closing it is a sixth of what a short connection costs. One that has ended can be
+ * Making a socket, registering it and closing it is an eighth of what a short connection costs. One that has ended can be
  * taken back to where it began (connect() to AF_UNSPEC), registered and configured as it is, and connected again.
  *
  *     dial: spare_server() --> spare_take() --> [connection] --> relay, both ended: spare_give() --> idle, a second at most

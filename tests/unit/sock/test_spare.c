@@ -3,6 +3,7 @@
 #include "rig.h"
 #include <netinet/in.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "sock/dial.h"
@@ -245,6 +246,30 @@ static void spares_are_closed_after_a_second(void **state)
     rig_close(&r);
 }
 
+static void a_spare_makes_room_where_descriptors_are_out(void **state)
+{
+    struct spare_rig r;
+    struct rlimit all, none;
+    int other, next;
+
+    (void)state;
+    rig_open_with_a_spare(&r);
+    other = listen_at(&r.to.addr);
+    next = dup(other);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &all), 0);
+    none = (struct rlimit){.rlim_cur = (rlim_t)next, .rlim_max = all.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_non_null(dial_start(r.loop, &r.config, ADIT_PROTO_TCP, &r.to, 0, FIVE_SECONDS_NS, on_dialled, &r));
+    rig_until(r.loop, &r.told, r.told + 1);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &all), 0);
+    assert_int_equal(r.err, 0);
+    assert_int_equal(r.loop->spares.count, 0);
+    close(r.s);
+    close(other);
+    rig_close(&r);
+}
+
 static void a_server_that_is_gone_refuses(void **state)
 {
     struct spare_rig r;
@@ -270,6 +295,7 @@ int main(void)
         cmocka_unit_test(a_connection_that_has_not_ended_leaves_no_socket),
         cmocka_unit_test(a_spare_waits_for_the_next_iteration),
         cmocka_unit_test(spares_are_closed_after_a_second),
+        cmocka_unit_test(a_spare_makes_room_where_descriptors_are_out),
         cmocka_unit_test(a_server_that_is_gone_refuses),
     };
 
