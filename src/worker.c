@@ -406,10 +406,11 @@ static void worker_open_shortcut(struct worker *w, adit_error *err)
         error_set(err, ADIT_ENOTSUP, 0, "engine", w->shortcut_refused, "");
 }
 
-/* While the device is open, and so still ours. A program without a link is on the device itself. */
+/* While the device is open, and so still ours; one that is gone may be another's by now. A program without a link is on the
+ * device itself. */
 static void worker_close_shortcut(struct worker *w)
 {
-    if (w->options->kind == ADIT_DEV_CREATE && w->shortcut_count == SHORTCUT_LINK)
+    if (w->options->kind == ADIT_DEV_CREATE && w->shortcut_count == SHORTCUT_LINK && !w->fatal.code)
         tun_sweep(w->options, w->device->ifname);
     shortcut_close(w->shortcut, &w->shortcut_count);
 }

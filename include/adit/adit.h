@@ -97,7 +97,7 @@ typedef struct adit_options {
     uint32_t txqueue_packets; /* length of the kernel's queue toward us; default 1000 */
     int default_route;       /* add default routes through the device (for a network namespace of its own) */
     const char *netns;       /* name or path of the network namespace the device lives in; sockets stay outside */
-    adit_socket netns_fd;    /* the same as a descriptor; borrowed until adit_free() where the stack is mixed; ADIT_NO_SOCKET */
+    adit_socket netns_fd;    /* the same, open; or ADIT_NO_SOCKET. Borrowed until adit_free() unless the stack is userspace */
     int no_offload;          /* no vnet header: one MTU-sized packet per read and write */
     const adit_socket *fds;  /* ADIT_DEV_FD: one per queue; several are queues of one device, and as many workers */
     size_t fds_count;

@@ -407,7 +407,7 @@ void tcp_take_syn_options(struct tcp *t, const struct tcp_segment *s)
     t->sack_on = s->sack_permitted;
     if (s->has_ts) {
         t->ts_recent = s->ts_val;
-        t->ts_recent_minute = tcp_now_minute(t);
+        t->ts_recent_hour = tcp_now_hour(t);
     }
     t->work->irs = s->seq;
     t->rcv_nxt = t->rcv_edge = s->seq + 1;
@@ -500,12 +500,14 @@ static uint32_t tcp_tx_room(const struct tcp *t)
 }
 
 /* Room is worth a call of the handler when it is a quarter of what there can be, so that it is not called for crumbs; or when
- * there is nothing else to send. */
+ * there is nothing else to send, and the peer's window lets it be no more. */
 static bool tcp_tx_room_is_worth_it(const struct tcp *t)
 {
-    uint32_t most = tcp_tx_ahead_max(t), window = t->snd_wnd_max + tcp_tx_stock(t), room = tcp_tx_room(t);
+    uint32_t most = tcp_tx_ahead_max(t), most_open = t->snd_wnd_max + tcp_tx_stock(t), room = tcp_tx_room(t);
 
-    return room >= (most < window ? most : window) / 4 || (room > 0 && tcp_tx_unsent(t) == 0);
+    if (most_open < most)
+        most = most_open;
+    return room >= most / 4 || (room > 0 && tcp_tx_unsent(t) == 0 && tcp_tx_limit(t) < most);
 }
 
 static bool tcp_is_writable(const struct tcp *t)
@@ -521,9 +523,11 @@ void tcp_room_made(struct tcp *t)
     tcp_notify(t);
 }
 
+/* Who is told that there is no room waits for it, whether it has tried to write or not: room may go without a write, when the
+ * peer takes its window back or memory gets tight. */
 static unsigned tcp_stream_events(const struct stream *s)
 {
-    const struct tcp *t = tcp_of(s);
+    struct tcp *t = tcp_of(s);
     unsigned ev = 0;
 
     /* What was received in order is still the handler's to read. */
@@ -539,6 +543,8 @@ static unsigned tcp_stream_events(const struct stream *s)
         ev |= STREAM_READ;
     if (tcp_is_writable(t) || t->why != 0)
         ev |= STREAM_WRITE;
+    else
+        t->write_blocked = true;
     return ev;
 }
 

@@ -42,7 +42,7 @@ static void tcp_heard(struct tcp *t)
 
 static bool tcp_is_timestamp_forgotten(const struct tcp *t)
 {
-    return (uint16_t)(tcp_now_minute(t) - t->ts_recent_minute) >= TCP_PAWS_IDLE_MINUTES;
+    return (uint16_t)(tcp_now_hour(t) - t->ts_recent_hour) >= TCP_PAWS_IDLE_HOURS;
 }
 
 /* RFC 7323 section 4.3. Only from a segment whose acknowledgment was believed as well: a blind one must not set the clock. */
@@ -53,7 +53,7 @@ static void tcp_take_timestamp(struct tcp *t, const struct tcp_segment *s)
     if (seq_lt(s->ts_val, t->ts_recent) && !tcp_is_timestamp_forgotten(t))
         return;
     t->ts_recent = s->ts_val;
-    t->ts_recent_minute = tcp_now_minute(t);
+    t->ts_recent_hour = tcp_now_hour(t);
 }
 
 static void tcp_established(struct tcp *t, const struct tcp_segment *s)

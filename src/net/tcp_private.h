@@ -53,7 +53,7 @@ static inline uint32_t seq_max(uint32_t a, uint32_t b)
 #define TCP_REST_NS 1000000000ull     /* silent for so long (and an RTO): it rests */
 enum {
     TCP_REST_LOG2_MAX = 6,
-    TCP_PAWS_IDLE_MINUTES = 24 * 24 * 60, /* RFC 7323 5.5 */
+    TCP_PAWS_IDLE_HOURS = 24 * 24, /* RFC 7323 5.5 */
     TCP_PMTU_MINUTES = 10, /* nine to ten minutes; then a larger one is tried (RFC 1191 6.3, 8201 4) */
     TCP_SYN_RETRIES = 5,
     TCP_RETRIES = 15,           /* R2 of RFC 9293 3.8.3 */
@@ -201,7 +201,8 @@ struct tcp {
     uint16_t snd_mss_bytes, peer_mss_bytes; /* what we send (options taken off); what it announced */
     uint16_t rcv_mss_bytes; /* what the peer sends */
     uint16_t pmtu_bytes;
-    uint16_t pmtu_minute, ts_recent_minute; /* when ICMP last lowered it; of ts_recent. Modulo 2^16: 45 days */
+    uint16_t pmtu_minute;    /* when ICMP last lowered it. Modulo 2^16: 45 days */
+    uint16_t ts_recent_hour; /* of ts_recent. Modulo 2^16: 7 years */
 
     uint8_t state;      /* enum tcp_state; tcp_enter() alone writes it */
     uint8_t snd_wscale_log2, rcv_wscale_log2;
@@ -246,6 +247,10 @@ void tcp_starve(struct tcp *t);
 static inline uint16_t tcp_now_minute(const struct tcp *t)
 {
     return (uint16_t)(t->work->engine->now_ns / 60000000000);
+}
+static inline uint16_t tcp_now_hour(const struct tcp *t)
+{
+    return (uint16_t)(t->work->engine->now_ns / 3600000000000);
 }
 /* Nothing is queued or in flight, and what is kept in struct tcp is all that matters. */
 bool tcp_may_rest(const struct tcp *t);
@@ -303,7 +308,7 @@ void tcp_free(struct tcp *t);
 /* Something that the handler may care about has happened. */
 void tcp_notify(struct tcp *t);
 void tcp_wants_output(struct tcp *t);
-/* Acknowledged data has made room: tells the handler if it waits for that. */
+/* The window has changed, or something has left or was acknowledged: tells the handler if it waits for room and has enough. */
 void tcp_room_made(struct tcp *t);
 
 /* ---- tcp_input.c ---- */

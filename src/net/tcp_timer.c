@@ -37,13 +37,13 @@ void tcp_starve(struct tcp *t)
     tcp_arm_life_timer(t);
 }
 
-/* RFC 6298 2.1 to 2.4, with a granularity of 1 ms. */
+/* RFC 6298 2.1 to 2.4, with a granularity of 1 ms. Open, and no round trip timed: the SYN-ACK was repeated (5.7). */
 uint32_t tcp_rto_of_rtt_us(const struct tcp *t)
 {
     uint32_t us = t->srtt_us + (4 * t->rttvar_us > 1000 ? 4 * t->rttvar_us : 1000);
 
     if (t->srtt_us == 0)
-        return TCP_RTO_INITIAL_US;
+        return tcp_is_synchronized(t) ? TCP_RTO_AFTER_LOST_SYN_US : TCP_RTO_INITIAL_US;
     if (us < TCP_RTO_MIN_US)
         return TCP_RTO_MIN_US;
     return us < TCP_RTO_MAX_US ? us : TCP_RTO_MAX_US;

@@ -71,6 +71,7 @@ struct relay {
     bool urgent : 1, hangup : 1; /* a short read proves nothing */
     bool up_ended : 1, down_ended : 1;
     bool is_probed : 1;   /* the socket can be spliced */
+    bool was_bulk : 1;    /* once, at least */
     bool is_finished : 1; /* the socket is closed; the task tells */
 };
 static_assert(sizeof(struct relay) <= 160, "an idle flow costs little");
@@ -83,10 +84,10 @@ static void relay_give_pipe(struct relay *r, struct pipe **x)
     *x = NULL;
 }
 
-/* Both ends in order, and nothing that leaves a trace on the socket. */
+/* Both ends in order, and nothing that leaves a trace on the socket: much at once makes its buffers grow. */
 static bool relay_is_clean(const struct relay *r)
 {
-    return r->up_ended && r->down_ended && !r->broken && !r->urgent && r->up_bulk == 0 && r->down_bulk == 0;
+    return r->up_ended && r->down_ended && !r->broken && !r->urgent && !r->was_bulk;
 }
 
 /* Gives the socket up. is_abort: RST. */
@@ -170,8 +171,10 @@ static void relay_drain(struct relay *r)
 /* ----------------------------------------------------------------------------------------- pipes -- */
 
 /* How many more large moves than small ones there were of late, as if a small one were two. */
-static void relay_count(uint8_t *bulk, size_t moved_bytes)
+static void relay_count(struct relay *r, uint8_t *bulk, size_t moved_bytes)
 {
+    if (moved_bytes >= RELAY_BULK_BYTES)
+        r->was_bulk = true;
     if (*bulk == RELAY_BULK_NEVER)
         return;
     if (moved_bytes < RELAY_BULK_BYTES)
@@ -281,7 +284,7 @@ static ptrdiff_t relay_copy_up(struct relay *r)
         return -1;
     }
     r->stream->ops->consume(r->stream, (size_t)sent);
-    relay_count(&r->up_bulk, (size_t)sent);
+    relay_count(r, &r->up_bulk, (size_t)sent);
     if ((size_t)sent < offered)
         r->writable = false;
     return sent;
@@ -305,7 +308,7 @@ static ptrdiff_t relay_splice_up(struct relay *r)
             relay_abort(r, (int)n);
         if (n <= 0)
             return -1;
-        relay_count(&r->up_bulk, (size_t)n);
+        relay_count(r, &r->up_bulk, (size_t)n);
     }
     n = splice_out(x, r->watch.fd);
     r->writable = n >= 0 && x->bytes == 0;
@@ -412,7 +415,7 @@ static ptrdiff_t relay_copy_down(struct relay *r)
     if (got < 0)
         return relay_receive_failed(r, errno);
     r->stream->ops->commit(r->stream, (size_t)got);
-    relay_count(&r->down_bulk, (size_t)got);
+    relay_count(r, &r->down_bulk, (size_t)got);
     if (is_emptied)
         r->readable = false;
     return got;
@@ -438,7 +441,7 @@ static ptrdiff_t relay_splice_down(struct relay *r)
         }
         if (n < 0)
             return relay_receive_failed(r, (int)-n);
-        relay_count(&r->down_bulk, (size_t)n);
+        relay_count(r, &r->down_bulk, (size_t)n);
     }
     n = r->stream->ops->drain(r->stream, x);
     if (n < 0 && n != ADIT_EAGAIN)

@@ -8,6 +8,7 @@ struct spare {
     struct list node;
     struct watch watch;
     uint64_t iteration; /* in which it was given */
+    bool is_told;       /* the set has told that it hangs up: no event of its past is under way any more */
 };
 
 static void spares_expire(struct loop_timer *t);
@@ -75,7 +76,7 @@ bool spare_take(struct adit_loop *l, struct watch *w, uint32_t server, watch_fn 
     for (node = l->spares.idle.next; node != &l->spares.idle; node = node->next) {
         struct spare *s = LIST_ENTRY(node, struct spare, node);
 
-        if (s->watch.server != server || s->iteration == l->iterations)
+        if (s->watch.server != server || !s->is_told)
             continue;
         list_remove(&s->node);
         l->spares.count--;
@@ -87,10 +88,13 @@ bool spare_take(struct adit_loop *l, struct watch *w, uint32_t server, watch_fn 
     return false;
 }
 
-/* It hangs up, as a socket without a connection does. */
+/* It hangs up, as a socket without a connection does. What is told in the iteration in which it was given may be older. */
 static void spare_ready(struct watch *w, unsigned events)
 {
-    (void)w, (void)events;
+    struct spare *s = LIST_ENTRY(w, struct spare, watch);
+
+    if ((events & WATCH_HANGUP) && s->iteration != w->loop->iterations)
+        s->is_told = true;
 }
 
 bool spare_give(struct watch *w)

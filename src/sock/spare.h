@@ -11,10 +11,11 @@
  *     that a server knows the initial sequence number that follows: it may only ever be one of its own connections (RFC 6528).
  *   - Nothing was configured that is bound to one connection or may change: no socket factory, no protect(), no interface.
  *   - The system has done with the connection: state CLOSE. In LAST-ACK or CLOSING a FIN may still have to be repeated.
- *   - It was a small one, whose buffers have not grown, without urgent data.
+ *   - It was a small one, without a move of 16 KiB (its buffers may have grown), without urgent data.
  * A server is remembered from the second dial to it: sockets of those that are met once are closed at once, as ever.
  *
- * A spare is taken in a later iteration than it was given: by then the set has told what it had to tell of its past. */
+ * A spare is taken once the set has told that it hangs up, in a later iteration than it was given: a connection must not see
+ * what is told of the one before it. */
 #pragma once
 #include "base/hash.h"
 #include "sock/loop.h"
@@ -42,7 +43,7 @@ struct spares {
 void spares_init(struct spares *s);
 /* Closes them. Before the loop's memory and wheel go. */
 void spares_deinit(struct adit_loop *l);
-/* Closes them: descriptors are out. True: there was one. */
+/* The same where descriptors are out. True: there was one. */
 bool spares_release(struct adit_loop *l);
 /* What a TCP dial to `to` is known by, for spare_take(); 0: its socket is nothing to keep. */
 uint32_t spare_server(struct adit_loop *l, const struct sock_config *c, const adit_addr *to, uint32_t mark);

@@ -22,6 +22,7 @@
 #include "base/error.h"
 #include "net/nat.h"
 #include "sock/sock.h"
+#include "sock/spare.h"
 #include "stack/kernel_stream.h"
 #include "stack/stack.h"
 #include "stack/system_shortcut.h"
@@ -145,6 +146,8 @@ static void system_accept(struct watch *w, unsigned events)
             system_take(y, fd, &name);
         else if (errno == EAGAIN)
             return;
+        else if (errno == EMFILE && spares_release(y->stack->config.loop))
+            continue;
         else if (errno == EMFILE && system_shed(y, w->fd))
             return; /* its upstream socket goes next; if more flows wait, this is called again */
         else if (!accept_may_go_on(errno)) {

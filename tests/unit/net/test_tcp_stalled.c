@@ -118,6 +118,42 @@ static void a_window_that_opens_is_filled_in_the_same_turn(void **state)
     rig_deinit(&r);
 }
 
+/* Memory gets tight, and the room for a stock goes without a write: whoever saw that is told when there is room again. */
+static void a_handler_that_saw_no_room_is_told_of_some(void **state)
+{
+    enum { WRITTEN = 3000 };
+    struct tcp_rig r;
+    struct stream *s;
+    adit_iov iov[1];
+    size_t taken_bytes;
+    void *taken;
+
+    (void)state;
+    rig_init(&r);
+    r.t = open_one(&r, 40000, WINDOW);
+    s = tcp_stream(r.t);
+    take(&r, r.t, 0);
+    for (uint32_t written = 0; written < WRITTEN; written += (uint32_t)iov[0].len) {
+        assert_int_equal(s->ops->reserve(s, iov, 1), 1);
+        if (iov[0].len > WRITTEN - written)
+            iov[0].len = WRITTEN - written;
+        memset(iov[0].base, 'x', iov[0].len);
+        s->ops->commit(s, iov[0].len);
+    }
+    assert_true(s->ops->events(s) & STREAM_WRITE);
+    taken_bytes = r.memory.budget_bytes / 100 * 60 - r.memory.used_bytes;
+    taken = memory_alloc(&r.memory, taken_bytes);
+    assert_non_null(taken);
+    assert_false(s->ops->events(s) & STREAM_WRITE);
+    rig_forget_output(&r);
+    rig_drain_ready(&r);
+    take(&r, r.t, WINDOW);
+    assert_ptr_equal(rig_ready(&r), r.t);
+    assert_true(s->ops->events(s) & STREAM_WRITE);
+    memory_free(&r.memory, taken, taken_bytes);
+    rig_deinit(&r);
+}
+
 /* The quarter that is worth a call never comes. */
 static void a_window_that_opens_by_little_is_filled_when_nothing_else_waits(void **state)
 {
@@ -211,6 +247,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_the_client_has_no_room_for_is_left_to_who_sends_it),
         cmocka_unit_test(a_window_that_opens_is_filled_in_the_same_turn),
+        cmocka_unit_test(a_handler_that_saw_no_room_is_told_of_some),
         cmocka_unit_test(a_window_that_opens_by_little_is_filled_when_nothing_else_waits),
         cmocka_unit_test(where_memory_is_not_plenty_a_closed_window_has_little_behind_it),
         cmocka_unit_test(a_stalled_reader_holds_no_buffer_much_larger_than_what_waits),
