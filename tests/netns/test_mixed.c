@@ -11,18 +11,16 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include "adit/adit.h"
 #include "adit/proxy.h"
+#include "elsewhere.h"
 
 struct world {
     adit_proxy *proxy;
@@ -335,30 +333,13 @@ static void the_device_may_live_in_another_namespace(void **state)
     engine = "nat";
 }
 
-/* Another process has the tunnel. It says when it is there, and waits to be killed. */
-static pid_t world_elsewhere(void)
+/* What another process does: it has the tunnel. */
+static void tunnel_begin(void)
 {
-    int ends[2];
-    char said;
-    pid_t pid;
+    static struct world w;
 
-    assert_int_equal(pipe(ends), 0);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        struct world w;
-
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        world_make_here(&w, "10.66.0.1/30", "system");
-        world_start(&w);
-        if (write(ends[1], "x", 1) == 1)
-            pause();
-        _exit(1);
-    }
-    close(ends[1]);
-    assert_int_equal(read(ends[0], &said, 1), 1);
-    close(ends[0]);
-    return pid;
+    world_make_here(&w, "10.66.0.1/30", "system");
+    world_start(&w);
 }
 
 static bool has_filter(void)
@@ -391,11 +372,10 @@ static void after_a_kill_the_same_tunnel_begins_again(void **state)
         assert_int_equal(unshare(CLONE_NEWNET), 0);
         assert_int_equal(rows[i].stays ? system("ip tuntap add dev adit0 mode tun") : 0, 0);
         engine = rows[i].engine;
-        pid = world_elsewhere();
+        pid = elsewhere_start(tunnel_begin);
         page_is_from(80, "system");
         old = client_of(80);
-        assert_int_equal(kill(pid, SIGKILL), 0);
-        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        elsewhere_kill(pid);
         assert_int_equal(if_nametoindex("adit0") != 0, rows[i].stays);
         assert_int_equal(has_filter(), rows[i].leaves_filter);
         world_make_here(&w, "10.66.0.1/30", "system");

@@ -23,6 +23,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "dev/shortcut.h"
+#include "elsewhere.h"
 
 enum { TCX_EGRESS = 47 }; /* BPF_TCX_EGRESS */
 
@@ -97,43 +98,15 @@ static void attach(void)
     assert_int_equal(count, options.engine[0] ? SHORTCUT_LINK : SHORTCUT_FDS_MAX);
 }
 
-/* A process that attaches and waits. */
-static pid_t attach_elsewhere(void)
-{
-    int ends[2];
-    char said;
-    pid_t pid;
-
-    assert_int_equal(pipe(ends), 0);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        attach();
-        if (write(ends[1], "a", 1) == 1)
-            pause();
-        _exit(1);
-    }
-    close(ends[1]);
-    assert_int_equal(read(ends[0], &said, 1), 1);
-    close(ends[0]);
-    return pid;
-}
-
-static void kill_it(pid_t pid)
-{
-    assert_int_equal(kill(pid, SIGKILL), 0);
-    assert_int_equal(waitpid(pid, NULL, 0), pid);
-}
-
 static void a_program_goes_with_its_process_however_that_ends(void **state)
 {
     pid_t pid;
 
     (void)state;
     make_persistent();
-    pid = attach_elsewhere();
+    pid = elsewhere_start(attach);
     assert_int_equal(links(), 1);
-    kill_it(pid);
+    elsewhere_kill(pid);
     for (int i = 0; i < 1000 && links() > 0; i++)
         usleep(10000); /* the last put of a link is deferred work of the kernel's */
     assert_int_equal(links(), 0);
@@ -147,7 +120,7 @@ static void a_filter_of_a_dead_process_is_removed_and_others_stay(void **state)
     (void)state;
     make_persistent();
     options.engine = "bpf-clsact";
-    kill_it(attach_elsewhere());
+    elsewhere_kill(elsewhere_start(attach));
     assert_int_equal(filters(), 1);
     assert_int_equal(links(), 0);
     add_foreign_filter();
