@@ -38,6 +38,14 @@ static void ack(struct tcp_rig *r, uint32_t number)
     assert_int_equal(rig_in(r, TCP_ACK, r->snd, number, 0), DROP_NONE);
 }
 
+static uint32_t rto_ms(const struct tcp_rig *r)
+{
+    adit_conn_info info;
+
+    tcp_stream(r->t)->ops->stat(tcp_stream(r->t), &info);
+    return info.rto_us / 1000;
+}
+
 static void sack_brings_the_lost_segment_again_before_the_timeout(void **state)
 {
     struct tcp_rig r;
@@ -533,19 +541,35 @@ static void dsacks_of_one_round_trip_widen_the_reordering_window_once(void **sta
     rig_deinit(&r);
 }
 
-static void after_a_lost_syn_ack_the_timeout_is_three_seconds_until_something_is_timed(void **state)
+static void after_a_lost_handshake_the_timeout_is_three_seconds_until_something_is_timed(void **state)
 {
-    struct tcp_rig r;
+    static const enum tcp_state rows[] = {TCP_SYN_RECEIVED, TCP_SYN_SENT};
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_SYN_RECEIVED);
-    rig_sleep(&r, 1010ull * MS);
-    rig_forget_output(&r);
-    ack(&r, rig_ours(&r));
-    assert_int_equal(r.t->work->rto_us, 3000000);
-    assert_int_equal(r.t->work->cc.cwnd_bytes, 10 * MSS);
-    rig_deinit(&r);
+    for (size_t i = 0; i < 2; i++) {
+        struct tcp_rig r;
+
+        rig_init(&r);
+        rig_enter(&r, rows[i]);
+        rig_sleep(&r, 1010ull * MS);
+        rig_forget_output(&r);
+        if (rows[i] == TCP_SYN_SENT)
+            assert_int_equal(rig_in(&r, TCP_SYN | TCP_ACK, r.snd++, rig_ours(&r), 0), DROP_NONE);
+        else
+            ack(&r, rig_ours(&r));
+        rig_forget_output(&r);
+        assert_int_equal(rto_ms(&r), 3000);
+        assert_int_equal(r.t->work->cc.cwnd_bytes, 10 * r.t->snd_mss_bytes);
+        rig_sleep(&r, 4000ull * MS);
+        assert_false(tcp_is_awake(r.t));
+        assert_int_equal(rto_ms(&r), 3000);
+        send_segments(&r, 1);
+        assert_int_equal(rto_ms(&r), 3000);
+        rig_sleep(&r, 20 * MS);
+        ack(&r, r.t->snd_nxt);
+        assert_int_equal(rto_ms(&r), 200);
+        rig_deinit(&r);
+    }
 }
 
 static void after_two_lost_syn_acks_the_first_window_is_one_segment(void **state)
@@ -654,7 +678,7 @@ int main(void)
         cmocka_unit_test(an_ack_that_shows_more_losses_releases_no_more_than_it_delivers),
         cmocka_unit_test(the_reordering_window_is_narrow_again_after_sixteen_recoveries),
         cmocka_unit_test(dsacks_of_one_round_trip_widen_the_reordering_window_once),
-        cmocka_unit_test(after_a_lost_syn_ack_the_timeout_is_three_seconds_until_something_is_timed),
+        cmocka_unit_test(after_a_lost_handshake_the_timeout_is_three_seconds_until_something_is_timed),
         cmocka_unit_test(after_two_lost_syn_acks_the_first_window_is_one_segment),
         cmocka_unit_test(an_old_ack_does_not_set_the_window),
         cmocka_unit_test(sacked_neighbours_are_one_run_whichever_came_first),

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "sock/loop_private.h"
 #include "sock/relay.h"
 
 enum { CAPACITY = 3 * 1024 * 1024, ROOM = 256 * 1024, PATIENT_MS = 60000 };
@@ -426,24 +427,35 @@ static void kept_ready(struct watch *w, unsigned events)
         k->events_count++;
 }
 
+static void kept_open(struct kept_socket *k, struct relay_rig *r, int fd)
+{
+    *k = (struct kept_socket){.events_count = 0};
+    assert_int_equal(watch_add(r->loop, &k->watch, fd, 0, true, kept_ready), 0);
+}
+
+static void kept_join(struct kept_socket *k, struct relay_rig *r)
+{
+    struct relay_socket s = {.s = k->watch.fd, .kept = &k->watch, .events = k->events};
+
+    r->relay = relay_new(r->loop, &r->client->stream, &s, 1000000000, rig_done, r);
+    assert_non_null(r->relay);
+    assert_null(k->watch.loop);
+}
+
 /* The edge was told to the watch before; no other follows it. */
 static void what_came_before_the_relay_took_the_registration_over_is_read(void **state)
 {
-    struct kept_socket kept = {0};
+    struct kept_socket kept;
     struct relay_rig r;
     int fds[2];
 
     (void)state;
     tcp_pair(fds);
     rig_prepare(&r, fds, 1);
-    assert_int_equal(watch_add(r.loop, &kept.watch, fds[0], 0, true, kept_ready), 0);
+    kept_open(&kept, &r, fds[0]);
     server_sends(&r, 5000, 0);
     rig_until(r.loop, &kept.events_count, 1);
-    r.relay = relay_new(r.loop, &r.client->stream,
-                        &(struct relay_socket){.s = fds[0], .kept = &kept.watch, .events = kept.events}, 1000000000,
-                        rig_done, &r);
-    assert_non_null(r.relay);
-    assert_null(kept.watch.loop);
+    kept_join(&kept, &r);
     assert_delivered(&r, 5000);
     server_sends(&r, 3000, 0);
     rig_for_ms(r.loop, 10);
@@ -745,6 +757,53 @@ static void urgent_octets_stall_nothing(void **state)
     rig_close(&r);
 }
 
+/* ------------------------------------------------------------------------------------ spare sockets -- */
+
+/* How many spare sockets a connection leaves that moves so much each way and ends in order. flags: of the server's send. */
+static uint32_t spares_left(size_t up_bytes, size_t down_bytes, int flags)
+{
+    struct kept_socket kept;
+    struct relay_rig r;
+    uint32_t left;
+    int fds[2];
+
+    tcp_pair(fds);
+    rig_prepare(&r, fds, 1);
+    r.client->is_whole = true;
+    kept_open(&kept, &r, fds[0]);
+    kept.watch.server = 1;
+    kept_join(&kept, &r);
+    client_sends(&r, up_bytes);
+    client_ends(&r);
+    server_sends(&r, down_bytes, flags);
+    shutdown(r.server, SHUT_WR);
+    rig_until(r.loop, &r.done, 1);
+    assert_int_equal(r.why, 0);
+    assert_delivered(&r, down_bytes);
+    left = r.loop->spares.count;
+    rig_close(&r);
+    return left;
+}
+
+static void a_small_connection_that_ended_in_order_leaves_its_socket(void **state)
+{
+    (void)state;
+    assert_int_equal(spares_left(16383, 16383, 0), 1);
+}
+
+static void one_large_move_and_no_socket_is_left(void **state)
+{
+    (void)state;
+    assert_int_equal(spares_left(16384, 1, 0), 0);
+    assert_int_equal(spares_left(1, 16384, 0), 0);
+}
+
+static void urgent_octets_and_no_socket_is_left(void **state)
+{
+    (void)state;
+    assert_int_equal(spares_left(1, 1, MSG_OOB), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -774,6 +833,9 @@ int main(void)
         cmocka_unit_test(a_client_that_does_not_read_bounds_what_is_taken_from_the_server),
         cmocka_unit_test(a_server_that_does_not_read_leaves_the_octets_in_the_stream),
         cmocka_unit_test(urgent_octets_stall_nothing),
+        cmocka_unit_test(a_small_connection_that_ended_in_order_leaves_its_socket),
+        cmocka_unit_test(one_large_move_and_no_socket_is_left),
+        cmocka_unit_test(urgent_octets_and_no_socket_is_left),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
