@@ -168,8 +168,6 @@ static int attempt_start(struct dial_attempt *a)
     if (attempt_start_again(a, server))
         return 0;
     rc = sock_open(&s, d->config, purpose, addr->family, d->mark, &to);
-    if (rc < 0 && spares_release(d->loop))
-        rc = sock_open(&s, d->config, purpose, addr->family, d->mark, &to);
     if (rc < 0)
         return rc;
     rc = sock_connect(s, addr);

@@ -85,6 +85,7 @@ int stack_choose(const struct stack_ops **out, const struct stack_wish *w, adit_
 int stack_init(struct stack *s, const struct stack_ops *ops, const struct stack_config *config)
 {
     *s = (struct stack){.config = *config, .ops = ops};
+    s->config.sockets.loop = config->loop;
     list_init(&s->conns);
     list_init(&s->mappings);
     list_init(&s->listeners);

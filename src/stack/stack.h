@@ -57,7 +57,7 @@ struct stack_config { /* copied; what it points at is borrowed for life */
     struct adit_loop *loop;
     struct net *net;
     struct ping *ping; /* NULL: nothing is forwarded */
-    struct sock_config sockets;
+    struct sock_config sockets; /* its loop is this one's */
     adit_handler handler;
     void *handler_ctx;
     uint64_t dial_ns, half_closed_ns;

@@ -146,7 +146,7 @@ static void system_accept(struct watch *w, unsigned events)
             system_take(y, fd, &name);
         else if (errno == EAGAIN)
             return;
-        else if (errno == EMFILE && spares_release(y->stack->config.loop))
+        else if (spares_make_room(y->stack->config.loop, errno))
             continue;
         else if (errno == EMFILE && system_shed(y, w->fd))
             return; /* its upstream socket goes next; if more flows wait, this is called again */

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* spare: a socket that has served one connection serves the next to the same server, and no other. */
 #include "rig.h"
-#include <netinet/in.h>
-#include <stdio.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
+#include "spares.h"
 #include <unistd.h>
 #include "sock/dial.h"
-#include "sock/loop_private.h"
 
 #define FIVE_SECONDS_NS 5000000000ull
 
@@ -246,27 +242,43 @@ static void spares_are_closed_after_a_second(void **state)
     rig_close(&r);
 }
 
-static void a_spare_makes_room_where_descriptors_are_out(void **state)
+static void whatever_needs_a_descriptor_gets_that_of_a_spare_where_they_are_out(void **state)
 {
+    static const int rows[] = {ADIT_SOCKET_TCP, ADIT_SOCKET_UDP, ADIT_SOCKET_PING};
     struct spare_rig r;
-    struct rlimit all, none;
-    int other, next;
 
     (void)state;
-    rig_open_with_a_spare(&r);
-    other = listen_at(&r.to.addr);
-    next = dup(other);
-    close(next);
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &all), 0);
-    none = (struct rlimit){.rlim_cur = (rlim_t)next, .rlim_max = all.rlim_max};
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-    assert_non_null(dial_start(r.loop, &r.config, ADIT_PROTO_TCP, &r.to, 0, FIVE_SECONDS_NS, on_dialled, &r));
-    rig_until(r.loop, &r.told, r.told + 1);
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &all), 0);
-    assert_int_equal(r.err, 0);
-    assert_int_equal(r.loop->spares.count, 0);
-    close(r.s);
-    close(other);
+    rig_open(&r);
+    r.config.loop = r.loop;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct rlimit before = spares_are_last(r.loop, 1);
+        int rc = sock_open(&r.s, &r.config, rows[i], 4, 0, NULL);
+
+        if (rc == ADIT_EPERM && rows[i] == ADIT_SOCKET_PING)
+            rc = sock_open_raw_icmp(&r.s, &r.config, 4, 0, NULL);
+        if (rc == ADIT_EPERM) { /* none of either kind */
+            assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+            continue;
+        }
+        spares_made_room(r.loop, &before);
+        assert_int_equal(rc, 0);
+        close(r.s);
+    }
+    rig_close(&r);
+}
+
+static void without_a_spare_descriptors_that_are_out_are_a_limit(void **state)
+{
+    struct rlimit before;
+    struct spare_rig r;
+
+    (void)state;
+    rig_open(&r);
+    r.config.loop = r.loop;
+    before = spares_are_last(r.loop, 1);
+    assert_int_equal(sock_open(&r.s, &r.config, ADIT_SOCKET_TCP, 4, 0, NULL), 0);
+    assert_int_equal(sock_open(&r.s, &r.config, ADIT_SOCKET_TCP, 4, 0, NULL), ADIT_ELIMIT);
+    spares_made_room(r.loop, &before);
     rig_close(&r);
 }
 
@@ -295,7 +307,8 @@ int main(void)
         cmocka_unit_test(a_connection_that_has_not_ended_leaves_no_socket),
         cmocka_unit_test(a_spare_waits_for_the_next_iteration),
         cmocka_unit_test(spares_are_closed_after_a_second),
-        cmocka_unit_test(a_spare_makes_room_where_descriptors_are_out),
+        cmocka_unit_test(whatever_needs_a_descriptor_gets_that_of_a_spare_where_they_are_out),
+        cmocka_unit_test(without_a_spare_descriptors_that_are_out_are_a_limit),
         cmocka_unit_test(a_server_that_is_gone_refuses),
     };
 

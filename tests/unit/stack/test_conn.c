@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "../sock/spares.h"
 #include "stack/conn.h"
 
 /* A stream whose events the test sets and which counts what is asked of it. */
@@ -550,6 +551,30 @@ static void take_fd_is_a_socket_and_no_callback_any_more(void **state)
     close(s);
 }
 
+static void spares_make_room_for_a_dial_and_for_a_pair_where_descriptors_are_out(void **state)
+{
+    struct rlimit before;
+    adit_socket s;
+    adit_dest to;
+    int listener = listener_open(&to);
+
+    (void)state;
+    rig_flow_arrives();
+    rig_serve(10);
+    before = spares_are_last(rig->loop, 2);
+    assert_int_equal(adit_conn_take_fd(rig->conn, &s), 0);
+    spares_made_room(rig->loop, &before);
+    close(s);
+    rig_client_resets();
+    rig_flow_arrives();
+    rig_serve(10);
+    before = spares_are_last(rig->loop, 1);
+    assert_int_equal(adit_conn_dial(rig->conn, &to, on_dialled), 0);
+    spares_made_room(rig->loop, &before);
+    rig_client_resets();
+    close(listener);
+}
+
 static void stop_ends_every_flow_as_canceled_and_refuses_new_ones(void **state)
 {
     (void)state;
@@ -685,6 +710,7 @@ int main(void)
         T(a_socket_that_went_with_its_flow_is_not_closed_again),
         T(a_table_of_functions_is_read_as_far_as_it_says),
         T(take_fd_is_a_socket_and_no_callback_any_more),
+        T(spares_make_room_for_a_dial_and_for_a_pair_where_descriptors_are_out),
         T(stop_ends_every_flow_as_canceled_and_refuses_new_ones),
         T(a_flow_without_memory_for_it_is_refused),
         T(a_listener_gets_the_flow_and_the_most_particular_one_wins),

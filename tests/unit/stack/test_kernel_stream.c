@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* kernel_stream: what adit/conn.h promises, kept by a socket of the kernel's. */
 #include "kernel_rig.h"
+#include "../sock/spares.h"
 
 enum { MIB = 1024 * 1024 };
 
@@ -394,6 +395,22 @@ static void take_fd_of_a_pending_flow_accepts_it(void **state)
     KERNEL_UNTIL(k, stack_is_empty(&k->stack));
 }
 
+static void a_flow_gets_the_descriptor_of_a_spare_where_they_are_out(void **state)
+{
+    struct kernel_rig *k = *state;
+    struct rlimit before;
+
+    kernel_syn(k);
+    assert_int_equal(adit_conn_accept(k->conn), 0);
+    kernel_connect(k);
+    before = spares_are_last(k->loop, 1);
+    KERNEL_UNTIL(k, !k->conn || kernel_of_conn(k->conn)->fd >= 0);
+    spares_made_room(k->loop, &before);
+    assert_non_null(k->conn); /* not reset */
+    assert_int_equal(adit_conn_send(k->conn, "hello", 5), 5);
+    assert_client_gets(k, "hello");
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, kernel_up, kernel_down)
 
 int main(void)
@@ -420,6 +437,7 @@ int main(void)
         T(take_fd_after_a_half_close_is_the_kernels_own_socket),
         T(take_fd_with_octets_in_our_hands_is_a_pair_that_loses_none),
         T(take_fd_of_a_pending_flow_accepts_it),
+        T(a_flow_gets_the_descriptor_of_a_spare_where_they_are_out),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
