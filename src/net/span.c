@@ -123,18 +123,20 @@ static uint32_t span_room(const struct span *s)
     return (uint32_t)(s->buf->data + s->buf->capacity - (s->data + s->len_bytes));
 }
 
-/* One more fresh buffer at the end of the reserved list. */
-static struct buf *reserve_one(struct buf_pool *bufs, struct buf **reserved, size_t len_bytes)
+/* One more span with a fresh buffer at the end of the reserved ones. */
+static struct span *reserve_one(struct span_queue *q, struct pool *spans, struct buf_pool *bufs, size_t len_bytes)
 {
     struct buf *b = buf_new(bufs, len_bytes);
+    struct span *s = b ? span_new(spans, b, b->data, 0) : NULL;
+    struct span **at = &q->reserved;
 
-    if (!b)
+    buf_unref(b); /* the span holds it */
+    if (!s)
         return NULL;
-    b->next = NULL;
-    while (*reserved)
-        reserved = &(*reserved)->next;
-    *reserved = b;
-    return b;
+    while (*at)
+        at = &(*at)->next;
+    *at = s;
+    return s;
 }
 
 /* How large a fresh buffer should be. */
@@ -145,12 +147,12 @@ static uint32_t reserve_bytes(uint32_t len_bytes, bool bulk)
     return len_bytes < BUF_PACKET_BYTES ? len_bytes : BUF_PACKET_BYTES;
 }
 
-int span_reserve(struct span_queue *q, struct buf_pool *bufs, struct buf **reserved,
-                 uint32_t len_bytes, bool bulk, adit_iov *iov, int iov_max)
+int span_reserve(struct span_queue *q, struct pool *spans, struct buf_pool *bufs, uint32_t len_bytes,
+                 bool bulk, adit_iov *iov, int iov_max)
 {
     int n = 0;
 
-    span_release_reserved(reserved);
+    span_release_reserved(q, spans);
     if (q->tail && span_room(q->tail) > 0 && iov_max > 0) {
         uint32_t room = span_room(q->tail);
 
@@ -159,57 +161,50 @@ int span_reserve(struct span_queue *q, struct buf_pool *bufs, struct buf **reser
         len_bytes -= room;
     }
     while (len_bytes > 0 && n < iov_max) {
-        struct buf *b = reserve_one(bufs, reserved, reserve_bytes(len_bytes, bulk));
+        struct span *s = reserve_one(q, spans, bufs, reserve_bytes(len_bytes, bulk));
         uint32_t room;
 
-        if (!b)
+        if (!s)
             break;
-        room = b->capacity < len_bytes ? b->capacity : len_bytes;
-        iov[n++] = (adit_iov){.base = b->data, .len = room};
+        room = s->buf->capacity < len_bytes ? s->buf->capacity : len_bytes;
+        iov[n++] = (adit_iov){.base = s->data, .len = room};
         len_bytes -= room;
         bulk = true;
     }
     return n;
 }
 
-void span_release_reserved(struct buf **reserved)
+void span_release_reserved(struct span_queue *q, struct pool *spans)
 {
-    while (*reserved) {
-        struct buf *b = *reserved;
+    while (q->reserved) {
+        struct span *s = q->reserved;
 
-        *reserved = b->next;
-        buf_unref(b);
+        q->reserved = s->next;
+        span_free(spans, s);
     }
 }
 
-bool span_commit(struct span_queue *q, struct pool *spans, struct buf **reserved,
-                 uint32_t len_bytes, uint32_t *taken)
+void span_commit(struct span_queue *q, struct pool *spans, uint32_t len_bytes)
 {
-    uint32_t left = len_bytes;
-
-    if (q->tail && left > 0) {
+    if (q->tail && len_bytes > 0) {
         uint32_t room = span_room(q->tail);
 
-        room = room < left ? room : left;
+        room = room < len_bytes ? room : len_bytes;
         q->tail->len_bytes += room;
         q->bytes += room;
-        left -= room;
+        len_bytes -= room;
     }
-    while (left > 0 && *reserved) {
-        struct buf *b = *reserved;
-        uint32_t room = b->capacity < left ? b->capacity : left;
-        struct span *s = span_new(spans, b, b->data, room);
+    while (len_bytes > 0) {
+        struct span *s = q->reserved;
 
-        if (!s)
-            break;
+        assert(s);
+        q->reserved = s->next;
+        s->next = NULL;
+        s->len_bytes = s->buf->capacity < len_bytes ? s->buf->capacity : len_bytes;
+        len_bytes -= s->len_bytes;
         span_link(q, s);
-        left -= room;
-        *reserved = b->next;
-        buf_unref(b); /* the span holds it now */
     }
-    span_release_reserved(reserved);
-    *taken = len_bytes - left;
-    return left == 0;
+    span_release_reserved(q, spans);
 }
 
 /* Whether a span wastes its buffer: it holds less than half of it. */
@@ -317,6 +312,7 @@ void span_compact(struct span_queue *q, struct pool *spans, struct buf_pool *buf
 
 void span_clear(struct span_queue *q, struct pool *spans)
 {
+    span_release_reserved(q, spans);
     span_consume(q, spans, q->bytes);
     *q = (struct span_queue){0};
 }

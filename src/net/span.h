@@ -25,6 +25,7 @@ struct span {
 
 struct span_queue {
     struct span *head, *tail;
+    struct span *reserved;  /* fresh ones, to be written to and linked; not part of the queue yet */
     uint32_t bytes;
     uint32_t settled_bytes; /* of the front, looked at by span_settle() before */
 };
@@ -45,18 +46,17 @@ void span_join(struct span_queue *q, struct span_queue *from);
 /* Drops octets at the front. */
 void span_consume(struct span_queue *q, struct pool *spans, uint32_t len_bytes);
 /* Room for up to len_bytes after the end: first what is left in the last buffer, then fresh ones, none much larger than what
- * is to go into it and the first of them small unless `bulk`. Fresh buffers are parked on *reserved. Returns the number of
- * pieces; 0: no memory. */
-int span_reserve(struct span_queue *q, struct buf_pool *bufs, struct buf **reserved, uint32_t len_bytes, bool bulk,
+ * is to go into it and the first of them small unless `bulk`. Returns the number of pieces; 0: no memory. */
+int span_reserve(struct span_queue *q, struct pool *spans, struct buf_pool *bufs, uint32_t len_bytes, bool bulk,
                  adit_iov *iov, int iov_max);
-/* The first len_bytes of the pieces have been written. Gives the other buffers back. False: no memory for a span (the
- * octets that found no place are lost: *taken tells how many were appended). */
-bool span_commit(struct span_queue *q, struct pool *spans, struct buf **reserved, uint32_t len_bytes, uint32_t *taken);
-void span_release_reserved(struct buf **reserved);
+/* The first len_bytes of the pieces, at most all of them, have been written: they are in the queue, whatever memory is left.
+ * Gives the other buffers back. */
+void span_commit(struct span_queue *q, struct pool *spans, uint32_t len_bytes);
+void span_release_reserved(struct span_queue *q, struct pool *spans);
 void span_settle(struct span_queue *q, struct pool *spans, struct buf_pool *bufs);
 /* Puts all octets into one buffer of their size, where that is less than half of what they hold now. No place in the queue
- * is valid after it. */
+ * is valid after it, and nothing may be reserved. */
 void span_compact(struct span_queue *q, struct pool *spans, struct buf_pool *bufs);
-void span_clear(struct span_queue *q, struct pool *spans);
+void span_clear(struct span_queue *q, struct pool *spans); /* what is reserved, too */
 /* `at` moved on by len_bytes, which must be in the queue. */
 struct span_place span_advance(const struct span_queue *q, struct span_place at, uint32_t len_bytes);

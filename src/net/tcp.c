@@ -181,7 +181,7 @@ bool tcp_may_rest(const struct tcp *t)
                     t->state == TCP_FIN_WAIT_2 || t->state == TCP_TIME_WAIT;
 
     return is_quiet && t->snd_una == t->snd_nxt && w->send_timer == TCP_SEND_IDLE &&
-           w->recovery == TCP_OPEN && w->tx.bytes == 0 && !w->reserved && w->rx.bytes == 0 &&
+           w->recovery == TCP_OPEN && w->tx.bytes == 0 && !w->tx.reserved && w->rx.bytes == 0 &&
            !w->islands && w->dsack_count == 0 && !t->fin_early && !t->ack_now && !t->ack_later &&
            !t->starved && (t->fin_sent || !t->fin_wanted) && !list_is_linked(&t->flow.output_node);
 }
@@ -211,7 +211,6 @@ static void tcp_release_queues(struct tcp *t)
         tcp_run_free(t, LIST_ENTRY(node, struct tcp_run, node));
     span_clear(&t->work->tx, &e->span_pool);
     t->work->tx_next = (struct span_place){0};
-    span_release_reserved(&t->work->reserved);
     tcp_out_of_order_clear(t);
 }
 
@@ -621,6 +620,7 @@ static void tcp_stream_consume(struct stream *s, size_t len_bytes)
 static int tcp_stream_reserve(struct stream *s, adit_iov *iov, int iov_max)
 {
     struct tcp *t = tcp_of(s);
+    struct tcp_engine *e = t->work->engine;
     uint32_t room = tcp_tx_room(t);
     int n;
 
@@ -636,7 +636,7 @@ static int tcp_stream_reserve(struct stream *s, adit_iov *iov, int iov_max)
         tcp_starve(t);
         return ADIT_EAGAIN;
     }
-    n = span_reserve(&t->work->tx, t->work->engine->net->bufs, &t->work->reserved, room, t->bulk, iov, iov_max);
+    n = span_reserve(&t->work->tx, &e->span_pool, e->net->bufs, room, t->bulk, iov, iov_max);
     if (n == 0) {
         tcp_starve(t);
         return ADIT_EAGAIN;
@@ -647,17 +647,11 @@ static int tcp_stream_reserve(struct stream *s, adit_iov *iov, int iov_max)
 static void tcp_stream_commit(struct stream *s, size_t len_bytes)
 {
     struct tcp *t = tcp_of(s);
-    uint32_t taken;
 
     if (t->state == TCP_CLOSED)
         return;
     t->bulk = len_bytes > 16 * 1024;
-    if (!span_commit(&t->work->tx, &t->work->engine->span_pool, &t->work->reserved, (uint32_t)len_bytes, &taken)) {
-        /* Octets that the handler believes sent are lost: an honest end beats a hole in the stream. */
-        tcp_send_reset(t);
-        tcp_end(t, ADIT_ENOMEM);
-        return;
-    }
+    span_commit(&t->work->tx, &t->work->engine->span_pool, (uint32_t)len_bytes);
     if (tcp_tx_room(t) == 0)
         t->write_blocked = true;
     tcp_wants_output(t);
@@ -707,7 +701,7 @@ static void tcp_stream_settle(struct stream *s)
     if (!tcp_is_awake(t))
         return;
     span_settle(&t->work->rx, &t->work->engine->span_pool, t->work->engine->net->bufs);
-    span_release_reserved(&t->work->reserved);
+    span_release_reserved(&t->work->tx, &t->work->engine->span_pool);
 }
 
 static int tcp_stream_why(const struct stream *s)

@@ -128,7 +128,6 @@ struct tcp_work {
     /* send */
     struct span_queue tx;      /* from snd_una (or iss + 1) on */
     struct span_place tx_next; /* snd_nxt in tx; span NULL: its front */
-    struct buf *reserved;
     struct list runs, by_time, lost;
     struct tcp_run *sacked_last; /* the run that was sacked last, where the next block is likely to be; NULL: none */
     uint32_t runs_count;

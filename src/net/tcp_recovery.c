@@ -290,7 +290,7 @@ static void tcp_compact_stock(struct tcp *t)
 {
     struct tcp_engine *e = t->work->engine;
 
-    if (t->snd_wnd >= t->work->tx.bytes || t->work->reserved)
+    if (t->snd_wnd >= t->work->tx.bytes || t->work->tx.reserved)
         return;
     span_compact(&t->work->tx, &e->span_pool, e->net->bufs);
     t->work->tx_next = (struct span_place){0};

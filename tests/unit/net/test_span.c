@@ -18,7 +18,6 @@ struct rig {
     struct buf_pool bufs;
     struct pool spans;
     struct span_queue q;
-    struct buf *reserved;
     uint8_t *model; /* what q holds */
     uint32_t bytes;
     uint64_t random;
@@ -38,7 +37,6 @@ static void rig_init(struct rig *r, uint64_t seed)
 
 static void rig_deinit(struct rig *r)
 {
-    span_release_reserved(&r->reserved);
     span_clear(&r->q, &r->spans);
     free(r->model);
     pool_deinit(&r->spans);
@@ -81,8 +79,8 @@ static void append(struct rig *r, struct span_queue *q, uint32_t len_bytes)
 static void write_reserved(struct rig *r, uint32_t len_bytes)
 {
     adit_iov iov[4];
-    uint32_t given = 0, taken;
-    int n = span_reserve(&r->q, &r->bufs, &r->reserved, len_bytes, random_below(r, 2), iov, 4);
+    uint32_t given = 0;
+    int n = span_reserve(&r->q, &r->spans, &r->bufs, len_bytes, random_below(r, 2), iov, 4);
 
     assert_true(n > 0);
     for (int i = 0; i < n; i++) {
@@ -94,9 +92,8 @@ static void write_reserved(struct rig *r, uint32_t len_bytes)
         if (part < iov[i].len)
             break;
     }
-    assert_true(span_commit(&r->q, &r->spans, &r->reserved, given, &taken));
-    assert_int_equal(taken, given);
-    assert_null(r->reserved);
+    span_commit(&r->q, &r->spans, given);
+    assert_null(r->q.reserved);
 }
 
 static void join(struct rig *r)
@@ -225,6 +222,46 @@ static void the_rest_of_a_large_buffer_is_compacted_to_a_small_one(void **state)
     rig_deinit(&r);
 }
 
+/* Three large buffers. */
+static int reserve_three(struct rig *r, adit_iov iov[4])
+{
+    return span_reserve(&r->q, &r->spans, &r->bufs, 3 * BUF_PACKET_BYTES, true, iov, 4);
+}
+
+static void what_was_reserved_is_committed_whatever_memory_is_left(void **state)
+{
+    struct rig r;
+    adit_iov iov[4];
+
+    (void)state;
+    rig_init(&r, 1);
+    assert_int_equal(reserve_three(&r, iov), 3);
+    for (int i = 0; i < 3; i++)
+        fill(&r, iov[i].base, (uint32_t)iov[i].len);
+    r.spans.used_max = r.spans.used;
+    r.memory.budget_bytes = r.memory.used_bytes;
+    span_commit(&r.q, &r.spans, 3 * BUF_PACKET_BYTES);
+    check_view(&r, 0, 3 * BUF_PACKET_BYTES);
+    rig_deinit(&r);
+}
+
+static void no_more_is_reserved_than_could_be_committed(void **state)
+{
+    struct rig r;
+    adit_iov iov[4];
+
+    (void)state;
+    rig_init(&r, 1);
+    r.spans.used_max = 2;
+    assert_int_equal(reserve_three(&r, iov), 2);
+    assert_int_equal(r.bufs.used, 2);
+    span_release_reserved(&r.q, &r.spans);
+    r.spans.used_max = 0;
+    assert_int_equal(reserve_three(&r, iov), 0);
+    assert_int_equal(r.bufs.used, 0);
+    rig_deinit(&r);
+}
+
 static void a_place_stays_where_it_is_while_octets_leave_and_come(void **state)
 {
     struct span_place at;
@@ -249,6 +286,8 @@ int main(void)
         cmocka_unit_test(a_queue_holds_what_a_flat_array_would_whatever_is_done_to_it),
         cmocka_unit_test(a_settled_queue_of_crumbs_holds_little_memory),
         cmocka_unit_test(the_rest_of_a_large_buffer_is_compacted_to_a_small_one),
+        cmocka_unit_test(what_was_reserved_is_committed_whatever_memory_is_left),
+        cmocka_unit_test(no_more_is_reserved_than_could_be_committed),
         cmocka_unit_test(a_place_stays_where_it_is_while_octets_leave_and_come),
     };
 
