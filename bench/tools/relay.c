@@ -120,15 +120,6 @@ static void relay_random(void *ctx, void *buf, size_t len)
 
 /* ---------------------------------------------------------------------------------------- the handler -- */
 
-static void relay_dialled(adit_conn *c, int err, adit_socket socket, void *user)
-{
-    (void)user;
-    if (err)
-        adit_conn_abort(c);
-    else
-        (void)adit_conn_relay(c, socket);
-}
-
 static void relay_closed(adit_conn *c, int why, void *user)
 {
     (void)why;
@@ -141,7 +132,7 @@ static void relay_tcp(void *ctx, adit_conn *c)
     struct relay_service *s = ctx;
 
     adit_conn_set_ops(c, &ops, s);
-    if (adit_conn_dial(c, &s->to, relay_dialled) < 0)
+    if (adit_conn_dial(c, &s->to, NULL) < 0)
         adit_conn_abort(c);
 }
 

@@ -73,13 +73,14 @@ ADIT_API void adit_conn_abort(adit_conn *c); /* RST; closed() follows */
  * dialled socket belongs to c from the first moment (it is closed with c, whatever you do). One socket a conn. */
 typedef void (*adit_conn_dial_fn)(adit_conn *c, int err, adit_socket s, void *user);
 typedef void (*adit_conn_io_fn)(adit_conn *c, adit_socket s, unsigned ev, void *user);
-/* As adit_dial_start() over TCP, within the dial timeout; fn is not called when c closes before. */
+/* As adit_dial_start() over TCP, within the dial timeout; fn is not called when c closes before. fn NULL: c is relayed, or
+ * rejected with the verdict for the error. A socket that no fn has seen may serve a later dial to the same server. */
 ADIT_API int adit_conn_dial(adit_conn *c, const adit_dest *to, adit_conn_dial_fn fn);
 /* Level-triggered readiness of c's socket: for a greeting, say. ev = 0 stops. Not together with relay. */
 ADIT_API int adit_conn_watch(adit_conn *c, adit_socket s, unsigned ev, adit_conn_io_fn fn);
 /* Accepts c if it is PENDING, moves octets both ways with half-close, and closes both. c owns s from the call
  * on, also when it fails (for lack of memory or descriptors: c is aborted then). FIN, RST and errors are passed on as
- * what they are. A dialled socket may serve a later dial to the same server, with the options that it has. */
+ * what they are. */
 ADIT_API int adit_conn_relay(adit_conn *c, adit_socket s);
 ADIT_API int adit_conn_disown(adit_conn *c, adit_socket s); /* the socket is yours again */
 /* Takes the flow away as a stream socket: the kernel's own one where the kernel terminates the flow, has accepted it (a read

@@ -3,18 +3,9 @@
  * closed here. */
 #include "proxy.h"
 
-static void direct_dialled(adit_conn *c, int err, adit_socket s, void *user)
-{
-    (void)user;
-    if (err == 0)
-        err = adit_conn_relay(c, s);
-    if (err)
-        adit_conn_reject(c, adit_verdict_for(err));
-}
-
 static void direct_tcp(void *ctx, adit_conn *c)
 {
-    int err = adit_conn_dial(c, &adit_conn_flow(c)->dst, direct_dialled);
+    int err = adit_conn_dial(c, &adit_conn_flow(c)->dst, NULL);
 
     (void)ctx;
     if (err)

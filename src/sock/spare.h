@@ -10,11 +10,12 @@
  *   - The same server: address, port, mark and configuration. Linux numbers the next connection from where the last one was, so
  *     that a server knows the initial sequence number that follows: it may only ever be one of its own connections (RFC 6528).
  *   - Nothing was configured that is bound to one connection or may change: no socket factory, no protect(), no interface.
+ *   - No handler has seen the descriptor: options that it set would stay.
  *   - The system has done with the connection: state CLOSE. In LAST-ACK or CLOSING a FIN may still have to be repeated.
  *   - It was a small one, without a move of 16 KiB (its buffers may have grown), without urgent data.
  * A server is remembered from the second dial to it: sockets of those that are met once are closed at once, as ever.
  *
- * They cost nobody a descriptor: where these are out, whoever cannot open one has them closed and tries again (spares_make_room()).
+ * They cost nobody a descriptor: who cannot open one has them closed and tries again (spares_make_room()).
  *
  * A spare is taken once the set has told that it hangs up, in a later iteration than it was given: a connection must not see
  * what is told of the one before it. */

@@ -480,13 +480,22 @@ static void conn_kept_ready(struct watch *w, unsigned events)
 static void conn_dialled(void *arg, int err, adit_socket s)
 {
     adit_conn *c = arg;
+    struct conn_search *search = c->search;
 
-    c->search->dial = NULL;
-    c->search->is_kept = c->search->watch.loop != NULL;
+    search->dial = NULL;
+    search->is_kept = search->watch.loop != NULL;
     if (err == 0)
         c->socket = s;
     c->owns_socket = err == 0;
-    c->search->dial_fn(c, err, s, c->user);
+    if (search->dial_fn) {
+        search->watch.server = 0; /* the handler may set options, which would stay: no other connection gets this socket */
+        search->dial_fn(c, err, s, c->user);
+        return;
+    }
+    if (err == 0)
+        err = adit_conn_relay(c, s);
+    if (err)
+        adit_conn_reject(c, adit_verdict_for(err));
 }
 
 int adit_conn_dial(adit_conn *c, const adit_dest *to, adit_conn_dial_fn fn)

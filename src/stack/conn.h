@@ -14,7 +14,7 @@
 struct conn_search {
     adit_conn *conn;
     struct dial *dial; /* NULL: not, or no longer, under way */
-    adit_conn_dial_fn dial_fn;
+    adit_conn_dial_fn dial_fn; /* NULL: relayed when it has connected */
     struct watch watch;
     adit_conn_io_fn watch_fn;
     bool is_watched;

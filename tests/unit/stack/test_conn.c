@@ -18,6 +18,7 @@ struct fake {
     unsigned events;
     int accepted, rejected, aborted, closed, freed, settled;
     int verdict, why;
+    bool fin; /* from the client */
 };
 
 struct rig {
@@ -70,10 +71,9 @@ static void fake_reject(struct stream *s, int verdict)
 
 static int fake_peek(const struct stream *s, adit_iov *iov, int iov_max)
 {
-    (void)s;
     (void)iov;
     (void)iov_max;
-    return ADIT_EAGAIN;
+    return fake_of(s)->fin ? 0 : ADIT_EAGAIN;
 }
 
 static void fake_move(struct stream *s, size_t len_bytes)
@@ -84,7 +84,11 @@ static void fake_move(struct stream *s, size_t len_bytes)
 
 static int fake_reserve(struct stream *s, adit_iov *iov, int iov_max)
 {
-    return fake_peek(s, iov, iov_max);
+    static uint8_t room[16];
+
+    (void)s;
+    iov[0] = (adit_iov){room, sizeof(room)};
+    return iov_max > 0;
 }
 
 static int fake_shutdown(struct stream *s)
@@ -266,6 +270,16 @@ static int rig_serve(int max)
     }
     stack_settle(&rig->stack);
     return n;
+}
+
+static void rig_until(const int *count)
+{
+    for (int i = 0; i < 1000 && *count == 0; i++) {
+        usleep(1000);
+        adit_loop_dispatch(rig->loop);
+        rig_serve(10);
+    }
+    assert_int_equal(*count, 1);
 }
 
 static void rig_client_resets(void)
@@ -460,11 +474,7 @@ static void a_dialled_socket_is_closed_with_its_flow(void **state)
     rig_flow_arrives();
     rig_serve(10);
     assert_int_equal(adit_conn_dial(rig->conn, &to, on_dialled), 0);
-    for (int i = 0; i < 1000 && rig->dials == 0; i++) {
-        usleep(1000);
-        adit_loop_dispatch(rig->loop);
-    }
-    assert_int_equal(rig->dials, 1);
+    rig_until(&rig->dials);
     assert_int_equal(rig->dial_err, 0);
     upstream = accept(listener, NULL, NULL);
     assert_true(upstream >= 0);
@@ -473,6 +483,72 @@ static void a_dialled_socket_is_closed_with_its_flow(void **state)
     assert_true(read(upstream, &octet, 1) <= 0);
     close(upstream);
     close(listener);
+}
+
+static void relay_the_dialled(adit_conn *c, int err, adit_socket s, void *user)
+{
+    on_dialled(c, err, s, user);
+    assert_int_equal(adit_conn_relay(c, s), 0);
+}
+
+/* A flow that is dialled and relayed, until both of its ends have come in order. */
+static void rig_flow_passes(const adit_dest *to, int listener, adit_conn_dial_fn fn)
+{
+    int upstream;
+    char octet;
+
+    rig->fake = (struct fake){.fin = true};
+    rig_flow_arrives();
+    rig_serve(10);
+    assert_int_equal(adit_conn_dial(rig->conn, to, fn), 0);
+    rig_until(&rig->fake.accepted);
+    upstream = accept(listener, NULL, NULL);
+    assert_int_equal(read(upstream, &octet, 1), 0);
+    close(upstream);
+    rig_until(&rig->fake.closed);
+    assert_int_equal(rig->fake.rejected, 0);
+    rig_client_resets();
+    assert_true(stack_is_empty(&rig->stack));
+}
+
+static void a_dial_without_a_function_relays_and_leaves_its_socket_to_the_next_flow(void **state)
+{
+    adit_dest to;
+    int listener = listener_open(&to);
+
+    (void)state;
+    rig_flow_passes(&to, listener, NULL);
+    assert_int_equal(rig->loop->spares.count, 0); /* the server was not known */
+    rig_flow_passes(&to, listener, NULL);
+    assert_int_equal(rig->loop->spares.count, 1);
+    close(listener);
+}
+
+static void a_socket_that_a_handler_has_seen_is_left_to_no_other_flow(void **state)
+{
+    adit_dest to;
+    int listener = listener_open(&to);
+
+    (void)state;
+    rig_flow_passes(&to, listener, NULL);
+    rig_flow_passes(&to, listener, relay_the_dialled);
+    assert_int_equal(rig->dials, 1);
+    assert_int_equal(rig->loop->spares.count, 0);
+    close(listener);
+}
+
+static void a_dial_without_a_function_that_fails_rejects_with_the_verdict_for_the_error(void **state)
+{
+    adit_dest to;
+
+    (void)state;
+    close(listener_open(&to));
+    rig_flow_arrives();
+    rig_serve(10);
+    assert_int_equal(adit_conn_dial(rig->conn, &to, NULL), 0);
+    rig_until(&rig->fake.rejected);
+    assert_int_equal(rig->fake.verdict, ADIT_RESET);
+    rig_gone(ADIT_ECANCELED);
 }
 
 static void a_second_socket_is_refused_and_closed(void **state)
@@ -706,6 +782,9 @@ int main(void)
         T(nothing_is_read_or_written_after_close_but_abort_still_works),
         T(a_client_that_leaves_takes_its_dial_with_it),
         T(a_dialled_socket_is_closed_with_its_flow),
+        T(a_dial_without_a_function_relays_and_leaves_its_socket_to_the_next_flow),
+        T(a_socket_that_a_handler_has_seen_is_left_to_no_other_flow),
+        T(a_dial_without_a_function_that_fails_rejects_with_the_verdict_for_the_error),
         T(a_second_socket_is_refused_and_closed),
         T(a_socket_that_went_with_its_flow_is_not_closed_again),
         T(a_table_of_functions_is_read_as_far_as_it_says),
