@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# memory.sh ADIT HOLD SERVER: what adit needs at rest, for each connection on which nothing happens, after a burst, and in the
-# preset `mobile`. As root. The topology is drawn in lib.sh; the many connections are those of bench/tools/hold.c. Memory is what
-# adit has written to, without its program's pages. A process may have 16,384 descriptors here: more connections, more clients.
+# memory.sh ADIT SERVER HOLD BULK UDP: what adit needs at rest, for each connection on which nothing happens, after a burst, and
+# in the preset `mobile`. As root. The topology is drawn in lib.sh; many connections, and the load, are those of bench/tools.
+# Memory is what adit has written to, without its program's pages. A process may have 16,384 descriptors here: more connections,
+# more clients.
 set -u
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -11,8 +12,10 @@ enter "$@"
 need ss iproute2 nsenter util-linux
 
 arguments "$1" --stack userspace
-hold=$(realpath "$2") # clients begin elsewhere
-tool_server=$(realpath "$3")
+tool_server=$(realpath "$2") # clients begin elsewhere
+hold=$(realpath "$3")
+bulk=$(realpath "$4")
+udp=$(realpath "$5")
 port=9000
 mobile_kb=8192 # what the preset promises
 
@@ -160,9 +163,27 @@ burst()
     tunnel_close
 }
 
+# Eight downloads, and trains of 44 datagrams beside them.
+much_down()
+{
+    local downloads rc
+    "${inside[@]}" "$bulk" down $server4 $port 8 3000 &
+    downloads=$!
+    "${inside[@]}" "$udp" down $server4 $port 1400 44
+    rc=$?
+    wait $downloads && [ $rc = 0 ]
+}
+
+# meanwhile SENTENCE COMMAND...: succeeds, and the promise holds.
+meanwhile()
+{
+    watch_memory passes "$1 beside them" "${@:2}"
+    at_most "kB of memory meanwhile" $most $mobile_kb
+}
+
 mobile()
 {
-    local count=9999 # and the one beside them
+    local count=9990 # leaves ten for those beside them
     roomy_open --preset mobile
     open_many stalled 3000 $server4
     echo "     $opened connections whose readers stall"
@@ -170,11 +191,13 @@ mobile()
     end_many
     open_many echo $count $server4
     echo "     $opened connections: $(adit_memory) kB"
-    watch_memory passes "100 MB up beside them" "${inside[@]}" "$talk" upload $server4 $((100 * MB))
+    meanwhile "100 MB up" "${inside[@]}" "$talk" upload $server4 $((100 * MB))
+    meanwhile "100 MB down" "${inside[@]}" "$talk" download $server4 $((100 * MB))
+    meanwhile "eight uploads" "${inside[@]}" "$bulk" up $server4 $port 8 2000
+    watch_memory much_down >$run/much
+    report $? "eight downloads and trains of datagrams beside them"
     at_most "kB of memory meanwhile" $most $mobile_kb
-    watch_memory passes "100 MB down beside them" "${inside[@]}" "$talk" download $server4 $((100 * MB))
-    at_most "kB of memory meanwhile" $most $mobile_kb
-    status 124 "more than 10,000 are refused" "${inside[@]}" timeout 1.5 "$hold" echo $server4 $port 2
+    status 124 "more than 10,000 are refused" "${inside[@]}" timeout 1.5 "$hold" echo $server4 $port 11
     end_clients
     tunnel_close
     says "and counted" 'tcp_flow_limit [1-9]' $run/tunnel

@@ -35,7 +35,7 @@ static void zero_means_the_presets_value(void **state)
     o.stack = NULL;
     o.udp_dns_ms = 77;
     assert_int_equal(options_take(&all, &o, NULL), 0);
-    assert_int_equal(all.memory_bytes, 7424 << 10);
+    assert_int_equal(all.memory_bytes, 6272 << 10);
     assert_int_equal(all.tcp_max, 10000);
     assert_int_equal(all.rx_window_bytes, 256 * 1024);
     assert_int_equal(all.tcp_time_wait_ms, 10000);
