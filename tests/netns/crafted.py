@@ -4,7 +4,8 @@
 
     crafted.py flood ADDRESS COUNT            segments of connections that never were; RSTs must come for many of them
     crafted.py extension ADDRESS hop|destination   TCP behind an IPv6 extension header: an echo through it
-    crafted.py fragments ADDRESS              a SYN in two fragments; SYN|ACK must come"""
+    crafted.py fragments ADDRESS              a SYN in two fragments; SYN|ACK must come
+    crafted.py smaller-path ADDRESS           a packet was too big for a router toward the client; they must become smaller"""
 import random
 import socket
 import struct
@@ -56,10 +57,10 @@ def receiver(address):
 
 
 def parsed(packet, is_v4):
-    """flags, ports, what is acknowledged"""
+    """flags, ports, sequence number, what is acknowledged"""
     tcp = packet[(packet[0] & 15) * 4:] if is_v4 else packet
-    source, target, _, ack, _, flags = struct.unpack(">HHIIBB", tcp[:14])
-    return flags, source, target, ack
+    source, target, seq, ack, _, flags = struct.unpack(">HHIIBB", tcp[:14])
+    return flags, source, target, seq, ack
 
 
 def count_resets(sock, wait_s=0.0):
@@ -89,6 +90,18 @@ def flood(address, count):
     check(got > count // 2, "too few")
 
 
+def check_echo(sock):
+    data = random.Random(1).randbytes(200000)
+    got = b""
+    for at in range(0, len(data), 20000):
+        sock.sendall(data[at:at + 20000])
+        while len(got) < at + 20000:
+            part = sock.recv(65536)
+            check(part, "cut")
+            got += part
+    check(got == data, "not what was sent")
+
+
 def extension(address, kind):
     header = bytes((0, 0, 1, 4, 0, 0, 0, 0))  # a PadN
     option = socket.IPV6_HOPOPTS if kind == "hop" else socket.IPV6_DSTOPTS
@@ -96,15 +109,7 @@ def extension(address, kind):
         s.setsockopt(socket.IPPROTO_IPV6, option, header)
         s.settimeout(10)
         s.connect((address, ECHO))
-        data = random.Random(1).randbytes(200000)
-        got = b""
-        for at in range(0, len(data), 20000):
-            s.sendall(data[at:at + 20000])
-            while len(got) < at + 20000:
-                part = s.recv(65536)
-                check(part, "cut")
-                got += part
-        check(got == data, "not what was sent")
+        check_echo(s)
 
 
 def fragments4(source, address, tcp):
@@ -132,7 +137,7 @@ def fragments(address):
     hears.settimeout(5)
     end = time.monotonic() + 5
     while time.monotonic() < end:
-        flags, source_port, target_port, ack = parsed(hears.recv(2048), ":" not in address)
+        flags, source_port, target_port, _, ack = parsed(hears.recv(2048), ":" not in address)
         if (source_port, target_port) == (ECHO, PORT):
             check(flags & (SYN | ACK | RST) == SYN | ACK, f"answered with flags {flags:#x}")
             check(ack in (1001, 1017), f"acknowledges {ack}")
@@ -140,9 +145,36 @@ def fragments(address):
     sys.exit("no answer")
 
 
+def too_big(source, target, ports, seq, mtu):
+    """The ICMP error and its protocol: a segment from source to target, of which this is quoted, was too big."""
+    tcp = struct.pack(">HHI", *ports, seq)
+    ends = b"".join(socket.inet_pton(family_of(source), address) for address in (source, target))
+    if ":" in source:
+        return struct.pack(">BBHIIHBB", 2, 0, 0, mtu, 6 << 28, 1460, 6, 64) + ends + tcp, socket.IPPROTO_ICMPV6
+    header = struct.pack(">BBHHHBBH", 0x45, 0, 1500, 0, 0x4000, 64, 6, 0) + ends
+    quote = header[:10] + struct.pack(">H", checksum(header)) + header[12:] + tcp
+    message = struct.pack(">BBHHH", 3, 4, 0, 0, mtu) + quote
+    return message[:2] + struct.pack(">H", checksum(message)) + message[4:], socket.IPPROTO_ICMP
+
+
+def smaller_path(address, mtu=1280):
+    own, hears = own_address(address), receiver(address)
+    with socket.create_connection((address, ECHO), 10) as s:
+        port = s.getsockname()[1]
+        seq = next(seq for _, source, target, seq, _ in iter(lambda: parsed(hears.recv(65536), ":" not in address), None)
+                   if (source, target) == (ECHO, port))
+        message, proto = too_big(address, own, (ECHO, port), seq + 1, mtu)
+        with socket.socket(family_of(address), socket.SOCK_RAW, proto) as router:
+            router.sendto(message, (address, 0))
+        check_echo(s)
+        rcv_mss, = struct.unpack("I", s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 24)[20:])
+    print(f"segments of {rcv_mss} octets")
+    check(rcv_mss <= mtu - 40, "too large")
+
+
 def main():
     case, address, *arguments = sys.argv[1:]
-    cases = {"flood": flood, "extension": extension, "fragments": fragments}
+    cases = {"flood": flood, "extension": extension, "fragments": fragments, "smaller-path": smaller_path}
     cases[case](address, *(int(a) if a.isdigit() else a for a in arguments))
 
 

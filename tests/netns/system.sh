@@ -101,6 +101,22 @@ conntrack()
     tunnel_close
 }
 
+# What the kernel says of a SYN that it got from a fake peer is said again to the client.
+rejects()
+{
+    tunnel_open -v
+    status 0 "a firewall that rejects what would reach the listener" "${inside[@]}" nft '
+        table inet t {
+            chain in {
+                type filter hook input priority 0;
+                ip saddr 198.19.255.0/24 reject with icmp type host-unreachable
+                ip6 saddr fd61:6469:7470:6565:7200::/120 reject with icmpv6 type addr-unreachable
+            }
+        }'
+    talks "the client is told so" refused 7 EHOSTUNREACH
+    tunnel_close
+}
+
 # A firewall that lets in answers only. The kernel's half of mixed begins with the first flow: its probe says what is wrong.
 firewall()
 {
@@ -138,6 +154,8 @@ crafted()
     status 0 "with destination options" "${inside[@]}" python3 "$here/crafted.py" extension $server6 destination
     status 0 "a SYN in two fragments is answered" "${inside[@]}" python3 "$here/crafted.py" fragments $server4
     status 0 "over IPv6 too" "${inside[@]}" python3 "$here/crafted.py" fragments $server6
+    passes "a router toward the client asks for smaller packets" "${inside[@]}" python3 "$here/crafted.py" smaller-path $server4
+    passes "over IPv6 too" "${inside[@]}" python3 "$here/crafted.py" smaller-path $server6
     tunnel_close
 }
 
@@ -156,7 +174,7 @@ setup()
 }
 
 setup
-for name in churns thousands flood routes conntrack firewall crafted; do
+for name in churns thousands flood routes conntrack rejects firewall crafted; do
     wanted $name || continue
     echo "-- $name"
     $name

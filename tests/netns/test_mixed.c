@@ -229,6 +229,22 @@ static void nobody_else_reaches_the_listener(void **state)
     world_close(&w);
 }
 
+/* Of the listener, and so of what it accepts. */
+static void congestion_control_is_cubic_whatever_the_namespace_prefers(void **state)
+{
+    struct world w;
+
+    (void)state;
+    if (!file_has("/proc/sys/net/ipv4/tcp_available_congestion_control", "cubic"))
+        skip();
+    world_make(&w, "10.66.0.1/30", "");
+    assert_int_equal(system("echo reno >/proc/sys/net/ipv4/tcp_congestion_control"), 0);
+    world_start(&w);
+    page_is_from(80, "system");
+    assert_int_equal(system("ss -Hltni | grep -q ' cubic '"), 0);
+    world_close(&w);
+}
+
 /* The kernel drops what comes from fake peers, as a firewall would. */
 static void a_kernel_that_does_not_answer_is_told_soon_after_the_start(void **state)
 {
@@ -436,6 +452,7 @@ int main(void)
         cmocka_unit_test(the_kernels_half_begins_with_the_first_flow_that_asks_for_it),
         cmocka_unit_test(where_the_kernel_cannot_accept_flows_stay_in_userspace_and_the_status_says_why),
         cmocka_unit_test(nobody_else_reaches_the_listener),
+        cmocka_unit_test(congestion_control_is_cubic_whatever_the_namespace_prefers),
         cmocka_unit_test(a_kernel_that_does_not_answer_is_told_soon_after_the_start),
         cmocka_unit_test(a_kernel_that_answers_is_no_news),
         cmocka_unit_test(a_connection_to_a_loopback_address_is_one_to_oneself),
