@@ -42,7 +42,7 @@ def table(measure, reference, rows):
 def tables(saved, measures):
     m = saved["machine"]
     head = (f"{m['cpu']}, {m['cpus']} CPUs, Linux {m['kernel']}; load average at the end {m['load']:.1f}. {m['adit']}, commit "
-            f"{m['commit']}; {m['pasta'] or 'no pasta'}; {m['slirp4netns'] or 'no slirp4netns'}.\n"
+            f"{m['commit']} ({m['built']}); {m['pasta'] or 'no pasta'}; {m['slirp4netns'] or 'no slirp4netns'}.\n"
             f"{saved['rounds']} interleaved rounds of {saved['seconds']} s"
             f"{', all of the benchmark SCHED_FIFO' if m['realtime'] else ''}. Median (least-most).\n")
     rows = [table(name, measure.reference, saved["summary"][name]) for name, measure in measures.items()

@@ -13,6 +13,7 @@ enum { TRIAL_MS = 200, SETTLE_MS = 60, TRIALS = 7 };
 struct run {
     struct sockaddr_in data, counts;
     int is_up, fd;
+    uint64_t arrived; /* in all trials */
 };
 
 struct trial {
@@ -44,7 +45,7 @@ static uint64_t receive_down(const struct run *r, const struct tool_udp_order *o
     return got;
 }
 
-static struct trial run_trial(const struct run *r, struct tool_udp_order order, double rate)
+static struct trial run_trial(struct run *r, struct tool_udp_order order, double rate)
 {
     struct tool_udp_counts before = server_counts(r), after;
     uint64_t sent, got;
@@ -60,6 +61,7 @@ static struct trial run_trial(const struct run *r, struct tool_udp_order order, 
         after = server_counts(r);
         sent = after.sent - before.sent;
     }
+    r->arrived += got;
     if (sent == 0)
         return (struct trial){.lost = 1};
     return (struct trial){.offered = (double)sent * 1000 / order.duration_ms,
@@ -67,7 +69,7 @@ static struct trial run_trial(const struct run *r, struct tool_udp_order order, 
                           .lost = got < sent ? 1 - (double)got / (double)sent : 0};
 }
 
-static double find_rate(const struct run *r, struct tool_udp_order order, double arrived)
+static double find_rate(struct run *r, struct tool_udp_order order, double arrived)
 {
     double low = 0, high = arrived * 1.25, best = 0;
 
@@ -88,7 +90,7 @@ static double find_rate(const struct run *r, struct tool_udp_order order, double
 int main(int argc, char **argv)
 {
     struct tool_udp_order order = {.duration_ms = TRIAL_MS};
-    struct run r;
+    struct run r = {.arrived = 0};
     struct trial blast;
     double lossless;
 
@@ -106,7 +108,7 @@ int main(int argc, char **argv)
         tool_fail("connect");
     blast = run_trial(&r, order, 0);
     lossless = find_rate(&r, order, blast.arrived);
-    printf("{\"offered_pps\": %.0f, \"overload_pps\": %.0f, \"lossless_pps\": %.0f, \"cpu_seconds\": %.4f}\n",
-           blast.offered, blast.arrived, lossless, tool_cpu_seconds());
+    printf("{\"offered_pps\": %.0f, \"overload_pps\": %.0f, \"lossless_pps\": %.0f, \"arrived\": %llu, "
+           "\"cpu_seconds\": %.4f}\n", blast.offered, blast.arrived, lossless, (unsigned long long)r.arrived, tool_cpu_seconds());
     return 0;
 }

@@ -1,0 +1,80 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# measure.sh RUN BUILD: bench/run --quick has a figure in every row, and --compare finds what became worse, and where there is
+# nothing to compare.
+set -u
+run=$1
+build=$2
+[ "$(id -u)" -eq 0 ] || exit 77
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0
+
+# measured STATUS SENTENCE OPTION...: bench/run ends with that status; what it said is in $work/said.
+measured()
+{
+    local want=$1 sentence=$2 got
+    timeout 120 "$run" "$build" --quick "${@:3}" >"$work/said" 2>"$work/rounds"
+    got=$?
+    [ $got = "$want" ] && { echo "ok $sentence"; return; }
+    echo "not ok $sentence: status $got"
+    cat "$work/said" "$work/rounds"
+    failed=1
+}
+
+says()
+{
+    grep -q "$1" "$work/said" && { echo "ok says: $1"; return; }
+    echo "not ok does not say: $1"
+    cat "$work/said"
+    failed=1
+}
+
+figures() # of each row of adit's, and of those that it is compared with
+{
+    python3 - "$work/saved" <<'PYTHON'
+import json
+import sys
+with open(sys.argv[1], encoding="utf-8") as f:
+    saved = json.load(f)
+rows = {"up-1", "down-1", "crr-16", "rr-1", "udp-up-64", "start", "idle-1000"}
+assert set(saved["summary"]) == rows, set(saved["summary"]) ^ rows
+for name, systems in saved["summary"].items():
+    assert "adit-1500" in systems, name
+    for system, row in systems.items():
+        assert row["rounds"] == 1 or row["absent"] == "no process", (name, system, row)
+    for figure, (median, least, most) in systems["adit-1500"]["figures"].items():
+        assert median > 0 or figure in ("failed", "lossless/s") or figure.endswith("before"), (name, figure, median)
+        assert least <= median <= most
+for what in ("cpu", "kernel", "adit", "built"):
+    assert saved["machine"][what], what
+PYTHON
+}
+
+# A run in which round trips were a hundred times as fast, and connections a hundredth as large.
+better()
+{
+    python3 - "$work/saved" "$work/better" <<'PYTHON'
+import json
+import sys
+with open(sys.argv[1], encoding="utf-8") as f:
+    saved = json.load(f)
+saved["summary"]["rr-1"]["adit-1500"]["ratio"] /= 100
+saved["summary"]["idle-1000"]["adit-1500"]["figures"]["bytes per connection"][0] /= 100
+with open(sys.argv[2], "w", encoding="utf-8") as f:
+    json.dump(saved, f)
+PYTHON
+}
+
+measured 0 "everything is measured" --save "$work/saved"
+figures || failed=1
+says "idle-1000"
+better || failed=1
+measured 0 "what is as it was is no fault" --only '^(start|idle-1000)$' --compare "$work/saved" --tolerance 0.5
+says "2 rows compared"
+measured 1 "what became worse is a fault" --only '^(rr-1|idle-1000)$' --compare "$work/better" --tolerance 0.5
+says "rr-1 adit-1500: ratio"
+says "idle-1000 adit-1500: bytes per connection"
+measured 1 "nothing to compare is a fault" --only '^wakeups-0$' --systems '^adit-1500$' --compare "$work/saved"
+says "nothing in"
+exit $failed
