@@ -175,6 +175,8 @@ void tool_samples_print(struct tool_samples *s, const char *name)
     for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++)
         printf(", \"%s%s_us\": %.1f", name, points[i].name,
                (double)s->us[(size_t)((double)(s->count - 1) * points[i].part)]);
+    free(s->us);
+    *s = (struct tool_samples){0};
 }
 
 /* -------------------------------------------------------------------------------------------- UDP -- */

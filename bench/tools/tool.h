@@ -56,7 +56,7 @@ struct tool_samples {
     size_t count, room;
 };
 void tool_samples_add(struct tool_samples *s, uint64_t ns);
-/* Prints "p50_us":..., with `name` in front of each key. Sorts. */
+/* Prints "p50_us":..., with `name` in front of each key. Frees them. */
 void tool_samples_print(struct tool_samples *s, const char *name);
 
 /* Sends datagrams for order->duration_ms on a connected socket; returns how many. */
