@@ -34,6 +34,8 @@ struct tcp_rig {
     uint32_t ts;             /* the peer's timestamp clock; 0: no timestamps */
     uint16_t wnd;            /* what it offers, unscaled */
     bool device_full;        /* nothing leaves */
+    void *others;            /* memory that is not ours; NULL: all is */
+    size_t others_bytes;
     uint16_t gso_bytes;      /* what it sends are super-segments of such segments; 0: they are not */
 };
 
@@ -133,8 +135,23 @@ static inline void rig_drain_ready(struct tcp_rig *r)
     }
 }
 
+/* Of the memory so many percent are in use from now on, by others. */
+static inline void rig_press(struct tcp_rig *r, unsigned percent)
+{
+    r->others_bytes = r->memory.budget_bytes / 100 * percent - r->memory.used_bytes;
+    r->others = memory_alloc(&r->memory, r->others_bytes);
+    assert_non_null(r->others);
+}
+
+static inline void rig_relieve(struct tcp_rig *r)
+{
+    memory_free(&r->memory, r->others, r->others_bytes);
+    r->others = NULL;
+}
+
 static inline void rig_deinit(struct tcp_rig *r)
 {
+    rig_relieve(r);
     if (r->t) {
         struct stream *s = tcp_stream(r->t);
 
@@ -324,4 +341,11 @@ static inline void rig_enter(struct tcp_rig *r, enum tcp_state state)
     rig_drain_ready(r);
     assert_int_equal(r->t->state, state);
     r->edge = r->t->rcv_edge;
+}
+
+/* A fresh rig whose flow is open. */
+static inline void rig_established(struct tcp_rig *r)
+{
+    rig_init(r);
+    rig_enter(r, TCP_ESTABLISHED);
 }

@@ -67,8 +67,7 @@ static void both_may_close_at_the_same_time(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     rig_shutdown(&r);
     rig_out(&r, TCP_FIN | TCP_ACK, rig_ours(&r), r.snd, 0);
     assert_int_equal(rig_in(&r, TCP_FIN | TCP_ACK, r.snd++, rig_ours(&r), 0), DROP_NONE);
@@ -84,8 +83,7 @@ static void the_fin_leaves_with_the_last_octet(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     rig_write(&r, 10);
     rig_shutdown(&r);
     rig_out(&r, TCP_FIN | TCP_ACK, rig_ours(&r), r.snd, 10);
@@ -98,8 +96,7 @@ static void a_close_with_data_unread_resets(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     (void)rig_in(&r, TCP_ACK, r.snd, rig_ours(&r), 10);
     rig_forget_output(&r);
     ops(&r)->close(&r.t->flow.stream);
@@ -113,8 +110,7 @@ static void data_after_the_close_resets(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     ops(&r)->close(&r.t->flow.stream);
     rig_out(&r, TCP_FIN | TCP_ACK, rig_ours(&r), r.snd, 0);
     assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r) + 1, 1), DROP_TCP_CLOSED_READING);
@@ -127,8 +123,7 @@ static void an_abort_sends_a_reset_at_once(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     ops(&r)->abort(&r.t->flow.stream);
     assert_int_equal(r.out_count, 1);
     rig_out(&r, TCP_RST | TCP_ACK, rig_ours(&r), r.snd, 0);
@@ -207,8 +202,7 @@ static void the_successor_begins_beyond_what_was_sent_even_if_its_clock_does_not
     uint32_t last;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     rig_write(&r, 10000); /* faster than the clock of initial numbers */
     rig_shutdown(&r);
     rig_forget_output(&r);
@@ -272,8 +266,7 @@ static void a_flow_is_over_only_when_what_was_received_is_read(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     (void)rig_in(&r, TCP_FIN | TCP_ACK, r.snd, rig_ours(&r), 10);
     rig_shutdown(&r);
     rig_forget_output(&r);
@@ -292,8 +285,7 @@ static void a_closed_flow_that_goes_forward_is_not_reset(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     rig_write(&r, 5000);
     ops(&r)->close(&r.t->flow.stream);
     rig_forget_output(&r);
@@ -315,8 +307,7 @@ static void a_fin_that_found_no_memory_leaves_when_there_is_some(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     r.engine.run_pool.used_max = 0;
     rig_shutdown(&r);
     rig_silent(&r);
@@ -330,8 +321,7 @@ static void a_fin_that_found_no_memory_leaves_when_there_is_some(void **state)
 /* Closed in both directions, with ten octets unread. */
 static void end_with_octets_unread(struct tcp_rig *r, enum tcp_state last)
 {
-    rig_init(r);
-    rig_enter(r, TCP_ESTABLISHED);
+    rig_established(r);
     if (last == TCP_TIME_WAIT)
         rig_shutdown(r);
     rig_forget_output(r);

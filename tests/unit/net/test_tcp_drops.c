@@ -251,8 +251,7 @@ static void one_hole_too_many_is_tcp_out_of_order_limit(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     for (uint32_t i = 1; i <= TCP_ISLANDS_MAX; i++) {
         assert_int_equal(rig_in(&r, TCP_ACK, r.snd + 2 * i, rig_ours(&r), 1), DROP_NONE);
         rig_forget_output(&r);
@@ -268,8 +267,7 @@ static void an_octet_into_a_closed_window_is_tcp_window_full(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     for (uint32_t left = r.t->rcv_edge - r.snd; left > 0;) {
         uint32_t len = left < 1000 ? left : 1000;
 
@@ -289,8 +287,7 @@ static void data_that_came_before_is_tcp_duplicate(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r), 10), DROP_NONE);
     rig_forget_output(&r);
     assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r), 10), DROP_TCP_DUPLICATE);
@@ -303,8 +300,7 @@ static void data_for_a_handler_that_has_gone_is_tcp_closed_reading_and_reset(voi
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     tcp_stream(r.t)->ops->close(tcp_stream(r.t));
     rig_forget_output(&r);
     assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r) + 1, 10), DROP_TCP_CLOSED_READING);
@@ -330,8 +326,7 @@ static void a_reset_with_old_octets_is_not_answered(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     assert_int_equal(rig_in(&r, TCP_RST | TCP_ACK, r.snd - 20, rig_ours(&r), 5), DROP_TCP_SEQUENCE);
     rig_silent(&r);
     rig_deinit(&r);
@@ -342,8 +337,7 @@ static void a_flow_is_challenged_once_in_half_a_second(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(rig_in(&r, TCP_RST, r.snd + 1, 0, 0), DROP_TCP_RESET_CHALLENGED);
         rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
@@ -364,8 +358,7 @@ static void challenges_of_all_flows_are_limited_by_a_number_that_nobody_knows(vo
     uint32_t sent = 0;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     for (uint32_t n = 0; n < limit + 100; n++) {
         r.t->work->challenge_ns = 0; /* as of another flow */
         assert_int_equal(rig_in(&r, TCP_RST, r.snd + 1, 0, 0), DROP_TCP_RESET_CHALLENGED);

@@ -170,8 +170,7 @@ static void super_segments_leave_room_for_sack_blocks(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     (void)rig_in(&r, TCP_ACK, r.snd + 10, rig_ours(&r), 5);
     rig_forget_output(&r);
     rig_write(&r, 5000);
@@ -227,8 +226,7 @@ static void too_big_is_believed_about_what_is_in_flight_only(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     rig_write(&r, 3000);
     rig_forget_output(&r);
     assert_int_equal(in_too_big(&r, rig_ours(&r) + 3000, 1000), DROP_ICMP_ERROR_UNRELATED);
@@ -246,8 +244,7 @@ static void too_big_never_goes_below_the_floor(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     rig_write(&r, 3000);
     rig_forget_output(&r);
     assert_int_equal(in_too_big(&r, rig_ours(&r), 68), DROP_NONE);
@@ -287,8 +284,7 @@ static void a_smaller_path_is_forgotten_after_ten_minutes(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     rig_write(&r, 1000);
     rig_forget_output(&r);
     assert_int_equal(in_too_big(&r, rig_ours(&r), 600), DROP_NONE);

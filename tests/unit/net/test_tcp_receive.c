@@ -56,8 +56,7 @@ static void data_in_order_is_acknowledged_once_a_turn(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     for (int i = 0; i < 5; i++)
         in_order(&r, 1000);
     rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
@@ -70,8 +69,7 @@ static void the_first_sixteen_are_acknowledged_at_once_the_next_after_40_ms(void
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     for (int i = 0; i < TCP_QUICK_ACKS; i++) {
         in_order(&r, 1000);
         rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
@@ -87,14 +85,11 @@ static void the_first_sixteen_are_acknowledged_at_once_the_next_after_40_ms(void
 static void a_request_is_acknowledged_by_its_answer(void **state)
 {
     struct tcp_rig r;
-    struct stream *s;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
-    s = tcp_stream(r.t);
+    rig_established(&r);
     in_order(&r, 10);
-    s->ops->consume(s, 10); /* and no window update for it */
+    consume(&r, 10); /* and no window update for it */
     rig_silent(&r);
     rig_write(&r, 5);
     rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 5);
@@ -108,8 +103,7 @@ static void a_request_whose_answer_takes_long_is_acknowledged_after_a_millisecon
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     in_order(&r, 10);
     rig_silent(&r);
     rig_sleep(&r, 2 * MS);
@@ -122,8 +116,7 @@ static void a_fin_is_acknowledged_by_ours_if_that_follows_at_once(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     (void)rig_in(&r, TCP_FIN | TCP_ACK, r.snd, rig_ours(&r), 0);
     rig_silent(&r);
     rig_shutdown(&r);
@@ -138,8 +131,7 @@ static void two_full_segments_are_acknowledged_without_delay(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     r.t->work->quick_acks = 0;
     in_order(&r, 1000);
     rig_silent(&r);
@@ -153,8 +145,7 @@ static void after_a_loss_acks_go_twice_for_a_while(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     in_order(&r, 1000);
     rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
     rig_silent(&r);
@@ -165,7 +156,7 @@ static void after_a_loss_acks_go_twice_for_a_while(void **state)
     in_order(&r, 1000);
     r.snd += 1000;
     for (int i = 0; i < TCP_ACKS_TWICE; i++) {
-        tcp_stream(r.t)->ops->consume(tcp_stream(r.t), r.t->work->rx.bytes);
+        consume(&r, r.t->work->rx.bytes);
         for (int k = 0; i > 0 && k < 2; k++)
             in_order(&r, 1000);
         rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
@@ -182,8 +173,7 @@ static void without_sack_an_ack_goes_once(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     r.t->sack_on = false;
     (void)rig_in(&r, TCP_ACK, r.snd + 1000, rig_ours(&r), 1000);
     rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
@@ -197,8 +187,7 @@ static void octets_beyond_a_hole_are_sacked_the_most_recent_first(void **state)
     const struct rig_segment *o;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     (void)rig_in(&r, TCP_ACK, r.snd + 300, rig_ours(&r), 10);
     rig_forget_output(&r);
     (void)rig_in(&r, TCP_ACK, r.snd + 100, rig_ours(&r), 10);
@@ -218,8 +207,7 @@ static void a_hole_that_is_filled_is_acknowledged_up_to_the_end(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     (void)in_text(&r, r.snd + 3, TCP_ACK, "def");
     rig_forget_output(&r);
     (void)in_text(&r, r.snd, TCP_ACK, "abc");
@@ -234,8 +222,7 @@ static void where_segments_overlap_what_came_first_stays(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     (void)in_text(&r, r.snd + 2, TCP_ACK, "BB");
     (void)in_text(&r, r.snd + 1, TCP_ACK, "ccccc");
     (void)in_text(&r, r.snd, TCP_ACK, "ddddddd");
@@ -248,8 +235,7 @@ static void a_fin_out_of_order_waits_for_the_data_in_front_of_it(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     (void)rig_in(&r, TCP_FIN | TCP_ACK, r.snd + 10, rig_ours(&r), 0);
     rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
     assert_int_equal(r.t->state, TCP_ESTABLISHED);
@@ -264,8 +250,7 @@ static void urgent_data_is_read_inline(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     (void)in_text(&r, r.snd, TCP_ACK | TCP_URG, "now");
     assert_received(&r, "now");
     rig_deinit(&r);
@@ -276,8 +261,7 @@ static void the_window_closes_and_does_not_reopen_for_crumbs(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     fill_window(&r);
     rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 0);
     assert_int_equal(r.out[0].s.wnd, 0);
@@ -348,8 +332,7 @@ static void a_duplicate_is_reported_by_a_dsack(void **state)
     const struct rig_segment *o;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     in_order(&r, 10);
     rig_forget_output(&r);
     (void)rig_in(&r, TCP_ACK, r.snd - 10, rig_ours(&r), 10);
@@ -364,16 +347,13 @@ static void a_duplicate_is_reported_by_a_dsack(void **state)
 static void under_memory_pressure_a_small_window_is_offered(void **state)
 {
     struct tcp_rig r;
-    size_t used;
 
     (void)state;
     rig_init(&r);
     rig_syn(&r);
-    used = r.memory.used_bytes;
-    r.memory.used_bytes = 55 * 1024 * 1024; /* of 64 MiB */
+    rig_press(&r, 85);
     assert_int_equal(tcp_stream(r.t)->ops->accept(tcp_stream(r.t)), 0);
     rig_out(&r, TCP_SYN | TCP_ACK, r.t->iss, r.snd, 0);
-    r.memory.used_bytes = used;
     assert_int_equal(r.out[0].s.wnd, TCP_PRESSED_WINDOW);
     rig_deinit(&r);
 }
@@ -385,8 +365,7 @@ static void octets_that_come_one_by_one_out_of_order_hold_little_memory(void **s
     size_t used;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     used = r.memory.used_bytes;
     for (uint32_t i = 1; i <= COUNT; i++) {
         assert_int_equal(rig_in(&r, TCP_ACK, r.snd + i, rig_ours(&r), 1), DROP_NONE);
@@ -401,20 +380,16 @@ static void octets_that_come_one_by_one_out_of_order_hold_little_memory(void **s
 static void under_memory_pressure_a_window_for_large_segments_opens_again(void **state)
 {
     struct tcp_rig r;
-    size_t used;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r), 40000), DROP_NONE);
     assert_int_equal(rig_in(&r, TCP_ACK, r.snd + 40000, rig_ours(&r), 25535), DROP_NONE);
     rig_forget_output(&r);
     assert_int_equal(r.t->rcv_edge, r.t->rcv_nxt); /* full */
-    used = r.memory.used_bytes;
-    r.memory.used_bytes = 55 * 1024 * 1024; /* of 64 MiB */
-    tcp_stream(r.t)->ops->consume(tcp_stream(r.t), 65535);
+    rig_press(&r, 85);
+    consume(&r, 65535);
     rig_out(&r, TCP_ACK, rig_ours(&r), r.snd + 65535, 0);
-    r.memory.used_bytes -= 55 * 1024 * 1024 - used;
     assert_int_equal(r.out[0].s.wnd, TCP_PRESSED_WINDOW);
     rig_deinit(&r);
 }
@@ -426,8 +401,7 @@ static void a_super_segment_is_one_segment_that_stands_for_many(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     r.t->work->quick_acks = 0;
     s.seq = r.snd;
     s.ack = rig_ours(&r);

@@ -8,8 +8,7 @@ enum { MSS = 1460, MS = 1000000 };
 /* Established, with a known round-trip time. Returns our first sequence number. */
 static uint32_t open_flow(struct tcp_rig *r)
 {
-    rig_init(r);
-    rig_enter(r, TCP_ESTABLISHED);
+    rig_established(r);
     r->t->srtt_us = r->t->work->min_rtt_us = 20000;
     r->t->rttvar_us = 5000;
     return rig_ours(r);

@@ -125,8 +125,6 @@ static void a_handler_that_saw_no_room_is_told_of_some(void **state)
     struct tcp_rig r;
     struct stream *s;
     adit_iov iov[1];
-    size_t taken_bytes;
-    void *taken;
 
     (void)state;
     rig_init(&r);
@@ -141,16 +139,13 @@ static void a_handler_that_saw_no_room_is_told_of_some(void **state)
         s->ops->commit(s, iov[0].len);
     }
     assert_true(s->ops->events(s) & STREAM_WRITE);
-    taken_bytes = r.memory.budget_bytes / 100 * 60 - r.memory.used_bytes;
-    taken = memory_alloc(&r.memory, taken_bytes);
-    assert_non_null(taken);
+    rig_press(&r, 60);
     assert_false(s->ops->events(s) & STREAM_WRITE);
     rig_forget_output(&r);
     rig_drain_ready(&r);
     take(&r, r.t, WINDOW);
     assert_ptr_equal(rig_ready(&r), r.t);
     assert_true(s->ops->events(s) & STREAM_WRITE);
-    memory_free(&r.memory, taken, taken_bytes);
     rig_deinit(&r);
 }
 
@@ -180,19 +175,15 @@ static void a_window_that_opens_by_little_is_filled_when_nothing_else_waits(void
 static void where_memory_is_not_plenty_a_closed_window_has_little_behind_it(void **state)
 {
     struct tcp_rig r;
-    size_t others_bytes;
-    void *others;
 
     (void)state;
     rig_init(&r);
-    others_bytes = r.memory.budget_bytes * 60 / 100;
-    others = memory_alloc(&r.memory, others_bytes);
+    rig_press(&r, 60);
     r.t = open_one(&r, 40000, SMALL);
     fill(&r, r.t, SMALL);
     assert_int_equal(r.t->work->tx.bytes, TCP_TX_STOCK_MIN);
     assert_int_equal(r.t->work->tx.head->buf->capacity, TCP_TX_STOCK_MIN);
     assert_null(r.t->work->tx.head->next);
-    memory_free(&r.memory, others, others_bytes);
     rig_deinit(&r);
 }
 

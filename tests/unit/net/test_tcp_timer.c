@@ -66,8 +66,7 @@ static void a_peer_that_answers_keepalives_keeps_its_flow(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     for (int i = 0; i < 5; i++) {
         rig_sleep(&r, 2 * HOUR + SECOND);
         assert_int_equal(count_probes(&r), 1);
@@ -139,8 +138,7 @@ static void a_window_that_stays_small_is_filled_after_the_persist_timeout(void *
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     r.wnd = 100; /* it was 65535 */
     ack(&r);
     rig_write(&r, 5000);
@@ -155,8 +153,7 @@ static void timeouts_against_a_closed_window_end_nothing_while_the_peer_answers(
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     rig_write(&r, 100);
     rig_out(&r, TCP_ACK, rig_ours(&r), r.snd, 100);
     r.wnd = 0; /* it shrank over what is in flight */
@@ -200,8 +197,7 @@ static void a_flow_that_rested_goes_on_as_before(void **state)
     uint32_t cwnd, ours;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     ours = rig_ours(&r);
     r.t->work->cc.cwnd_bytes = cwnd = 3 * 1460;
     r.t->work->cc.ssthresh_bytes = 5 * 1460;
@@ -243,8 +239,7 @@ static void without_memory_a_flow_at_rest_loses_what_comes_and_waits_with_what_g
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     rig_sleep(&r, 3 * SECOND);
     r.engine.work_pool.used_max = r.engine.work_pool.used;
     assert_int_equal(rig_in(&r, TCP_ACK, r.snd, rig_ours(&r), 100), DROP_NO_MEMORY);
@@ -266,8 +261,7 @@ static void without_memory_a_reset_is_still_believed(void **state)
     struct tcp_rig r;
 
     (void)state;
-    rig_init(&r);
-    rig_enter(&r, TCP_ESTABLISHED);
+    rig_established(&r);
     rig_sleep(&r, 3 * SECOND);
     r.engine.work_pool.used_max = r.engine.work_pool.used;
     assert_int_equal(rig_in(&r, TCP_RST, r.snd, 0, 0), DROP_TCP_RESET);
