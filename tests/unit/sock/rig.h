@@ -74,6 +74,21 @@ static inline void rig_for_ms(struct adit_loop *l, int ms)
         rig_turn(l, 5);
 }
 
+/* What a dial has told. */
+struct dialled {
+    int told, err;
+    adit_socket s;
+};
+
+static inline void on_dialled(void *arg, int err, adit_socket s)
+{
+    struct dialled *d = arg;
+
+    d->told++;
+    d->err = err;
+    d->s = s;
+}
+
 /* xorshift: a test prints its seed. */
 static inline uint32_t rig_random(uint64_t *state)
 {

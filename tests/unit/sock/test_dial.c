@@ -1,57 +1,24 @@
 /* SPDX-License-Identifier: MIT */
+#include "../sockets.h"
 #include "rig.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "sock/dial.h"
 
 #define FIVE_SECONDS_NS ((uint64_t)5000000000)
 
-struct outcome {
-    int told, err;
-    adit_socket s;
-};
-
-static void dial_done(void *arg, int err, adit_socket s)
-{
-    struct outcome *o = arg;
-
-    o->told++;
-    o->err = err;
-    o->s = s;
-}
-
-/* A listener on 127.0.0.1 (family 4) or ::1, or with backlog < 0 only a bound port, where nobody listens. */
-static int listener(adit_addr *at, int family, int backlog)
-{
-    struct sockaddr_storage name = {0};
-    socklen_t len;
-    int fd, size;
-
-    assert_int_equal(adit_addr_parse(at, family == 4 ? "127.0.0.1" : "::1"), 0);
-    assert_int_equal(adit_addr_to_sockaddr(at, &name, &size), 0);
-    len = (socklen_t)size;
-    fd = socket(family == 4 ? AF_INET : AF_INET6, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&name, len), 0);
-    if (backlog >= 0)
-        assert_int_equal(listen(fd, backlog), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&name, &len), 0);
-    assert_int_equal(adit_addr_from_sockaddr(at, &name), 0);
-    return fd;
-}
-
-static struct outcome dial(const struct sock_config *c, int proto, const adit_dest *to,
+static struct dialled dial(const struct sock_config *c, int proto, const adit_dest *to,
                            uint64_t timeout_ns)
 {
     struct adit_loop *l = rig_loop();
-    struct outcome o = {0};
+    struct dialled o = {0};
 
-    assert_non_null(dial_start(l, c, proto, to, 0, timeout_ns, dial_done, &o));
+    assert_non_null(dial_start(l, c, proto, to, 0, timeout_ns, on_dialled, &o));
     assert_int_equal(o.told, 0); /* never from inside the call */
     rig_until(l, &o.told, 1);
     assert_int_equal(adit_loop_timeout_ns(l), -1); /* nothing is left behind */
@@ -71,13 +38,13 @@ static int count_fds(void)
     return count;
 }
 
-static void an_address_is_connected(int family)
+static void an_address_is_connected(const char *text)
 {
     struct sock_config c = {0};
     adit_dest to = {0};
-    int fd = listener(&to.addr, family, 1), nodelay = 0;
+    int fd = tcp_listen(&to.addr, text, 1), nodelay = 0;
     socklen_t len = sizeof(nodelay);
-    struct outcome o = dial(&c, ADIT_PROTO_TCP, &to, FIVE_SECONDS_NS);
+    struct dialled o = dial(&c, ADIT_PROTO_TCP, &to, FIVE_SECONDS_NS);
 
     assert_int_equal(o.err, 0);
     assert_int_equal(write(o.s, "x", 1), 1);
@@ -92,52 +59,38 @@ static void an_address_is_connected(int family)
 static void an_ipv4_address_is_connected(void **state)
 {
     (void)state;
-    an_address_is_connected(4);
+    an_address_is_connected("127.0.0.1");
 }
 
 static void an_ipv6_address_is_connected(void **state)
 {
     (void)state;
-    an_address_is_connected(6);
+    an_address_is_connected("::1");
 }
 
 static void a_closed_port_is_refused(void **state)
 {
     struct sock_config c = {0};
     adit_dest to = {0};
-    int fd = listener(&to.addr, 4, -1);
+    int fd = tcp_listen(&to.addr, "127.0.0.1", -1);
 
     (void)state;
     assert_int_equal(dial(&c, ADIT_PROTO_TCP, &to, FIVE_SECONDS_NS).err, ADIT_EREFUSED);
     close(fd);
 }
 
-/* A listener whose queue is full answers no SYN. */
-static void fill_backlog(const adit_addr *at, int fds[8])
-{
-    struct sockaddr_storage name;
-    int i, len;
-
-    adit_addr_to_sockaddr(at, &name, &len);
-    for (i = 0; i < 8; i++) {
-        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-        (void)connect(fds[i], (struct sockaddr *)&name, (socklen_t)len);
-    }
-}
-
 static void a_destination_that_does_not_answer_times_out(void **state)
 {
     struct sock_config c = {0};
     adit_dest to = {0};
-    int fd = listener(&to.addr, 4, 0), fds[8], i;
+    int fd = tcp_listen(&to.addr, "127.0.0.1", 0), fds[TCP_QUEUE_FILLERS];
     uint64_t begin_ns = rig_clock_ns();
 
     (void)state;
-    fill_backlog(&to.addr, fds);
+    tcp_fill_queue(&to.addr, fds);
     assert_int_equal(dial(&c, ADIT_PROTO_TCP, &to, 50000000).err, ADIT_ETIMEDOUT);
     assert_true(rig_clock_ns() - begin_ns >= 50000000);
-    for (i = 0; i < 8; i++)
-        close(fds[i]);
+    tcp_close_all(fds);
     close(fd);
 }
 
@@ -146,8 +99,8 @@ static void a_name_is_resolved(void **state)
     struct sock_config c = {0};
     adit_dest to = {.host = "localhost"};
     adit_addr at;
-    int fd = listener(&at, 4, 1);
-    struct outcome o;
+    int fd = tcp_listen(&at, "127.0.0.1", 1);
+    struct dialled o;
 
     (void)state;
     to.addr.port = at.port;
@@ -162,7 +115,7 @@ static void a_literal_address_as_a_name_needs_no_resolver(void **state)
     struct sock_config c = {0};
     adit_dest to = {.host = "127.0.0.1"};
     adit_addr at;
-    int fd = listener(&at, 4, -1);
+    int fd = tcp_listen(&at, "127.0.0.1", -1);
 
     (void)state;
     to.addr.port = at.port;
@@ -191,7 +144,7 @@ static void a_udp_socket_is_connected_without_a_packet(void **state)
     adit_dest to = {0};
     struct sockaddr_in peer;
     socklen_t len = sizeof(peer);
-    struct outcome o;
+    struct dialled o;
 
     (void)state;
     adit_addr_parse(&to.addr, "127.0.0.1:53");
@@ -206,9 +159,9 @@ static void a_dial_can_be_cancelled_at_any_time(void **state)
 {
     static const char *const hosts[] = {NULL, "localhost", "nowhere.invalid"};
     struct sock_config c = {0};
-    struct outcome o = {0};
+    struct dialled o = {0};
     adit_addr at;
-    int fd = listener(&at, 4, 64), before = count_fds();
+    int fd = tcp_listen(&at, "127.0.0.1", 64), before = count_fds();
     size_t i;
     int turns;
 
@@ -222,14 +175,14 @@ static void a_dial_can_be_cancelled_at_any_time(void **state)
 
             if (hosts[i])
                 to.addr = (adit_addr){.port = at.port};
-            d = dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, dial_done, &o);
+            d = dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, on_dialled, &o);
             for (n = 0; n < turns && o.told == 0; n++)
                 rig_turn(l, 1);
             if (o.told == 0)
                 dial_cancel(d);
             else if (o.err == 0)
                 close(o.s);
-            o = (struct outcome){0};
+            o = (struct dialled){0};
             rig_for_ms(l, 2);
             assert_int_equal(o.told, 0);
             loop_free(l); /* waits for the resolver */
@@ -249,15 +202,15 @@ static void a_registration_can_be_kept(void **state)
     int before = count_fds(), turns;
     struct sock_config c = {0};
     adit_addr at;
-    int fd = listener(&at, 4, 16);
+    int fd = tcp_listen(&at, "127.0.0.1", 16);
     adit_dest to = {.addr = at};
 
     (void)state;
     for (turns = 0; turns < 4; turns++) {
         struct adit_loop *l = rig_loop();
-        struct outcome o = {0};
+        struct dialled o = {0};
         struct watch kept;
-        struct dial *d = dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, dial_done, &o);
+        struct dial *d = dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, on_dialled, &o);
 
         dial_keep(d, &kept, note_ready);
         for (int n = 0; n < turns && o.told == 0; n++)
@@ -282,23 +235,23 @@ static void an_address_costs_little_of_the_workers_budget_and_gives_it_back(void
     struct sock_config c = {0};
     struct memory memory;
     struct loop_config config = {.memory = &memory};
-    struct outcome o = {0};
+    struct dialled o = {0};
     struct dial *dials[100];
     struct adit_loop *l;
     adit_dest to = {0};
-    int fd = listener(&to.addr, 4, 100), count = 0;
+    int fd = tcp_listen(&to.addr, "127.0.0.1", 100), count = 0;
 
     (void)state;
     memory_init(&memory, 16 * 1024, NULL);
     l = rig_loop_with(&config);
-    while (count < 100 && (dials[count] = dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, dial_done, &o)))
+    while (count < 100 && (dials[count] = dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, on_dialled, &o)))
         count++;
     assert_in_range(count, 16 * 1024 / 320, 99);
     while (count > 1)
         dial_cancel(dials[--count]);
     rig_until(l, &o.told, 1);
     assert_int_equal(o.err, 0);
-    dials[0] = dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, dial_done, &o);
+    dials[0] = dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, on_dialled, &o);
     assert_non_null(dials[0]);
     dial_cancel(dials[0]);
     loop_free(l);
@@ -345,8 +298,8 @@ static void a_socket_is_protected_before_it_connects(void **state)
     struct host h = {0};
     struct sock_config c = {.protect = host_protect, .protect_ctx = &h};
     adit_dest to = {0};
-    int fd = listener(&to.addr, 4, 1);
-    struct outcome o = dial(&c, ADIT_PROTO_TCP, &to, FIVE_SECONDS_NS);
+    int fd = tcp_listen(&to.addr, "127.0.0.1", 1);
+    struct dialled o = dial(&c, ADIT_PROTO_TCP, &to, FIVE_SECONDS_NS);
 
     (void)state;
     assert_int_equal(o.err, 0);
@@ -364,8 +317,8 @@ static void the_hosts_own_sockets_are_used(void **state)
     struct host h = {0};
     struct sock_config c = {.socket = host_socket, .socket_ctx = &h};
     adit_dest to = {0};
-    int fd = listener(&to.addr, 6, 1);
-    struct outcome o = dial(&c, ADIT_PROTO_TCP, &to, FIVE_SECONDS_NS);
+    int fd = tcp_listen(&to.addr, "::1", 1);
+    struct dialled o = dial(&c, ADIT_PROTO_TCP, &to, FIVE_SECONDS_NS);
 
     (void)state;
     assert_int_equal(o.err, 0);

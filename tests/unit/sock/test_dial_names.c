@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The resolver is the test's own: its functions take the place of libuv's. */
+#include "../sockets.h"
 #include "rig.h"
 #include <netdb.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <stdio.h>
 #include <uv.h>
 #include "sock/dial.h"
 
@@ -69,8 +68,8 @@ struct names_rig {
     struct dial *dial;
     char tried[ADDRS_MAX][ADIT_ADDR_TEXT];
     uint64_t now_ns;
-    int tried_count, told, err, refuse_all;
-    adit_socket s;
+    int tried_count, refuse_all;
+    struct dialled dialled;
 };
 
 static int note_attempt(void *ctx, adit_socket s, const adit_dest *to)
@@ -89,15 +88,6 @@ static uint64_t rig_now_ns(void *ctx)
     return ((struct names_rig *)ctx)->now_ns;
 }
 
-static void note_outcome(void *arg, int err, adit_socket s)
-{
-    struct names_rig *r = arg;
-
-    r->told++;
-    r->err = err;
-    r->s = s;
-}
-
 static void rig_dial(struct names_rig *r, uint16_t port)
 {
     adit_dest to = {.addr = {.port = port}, .host = "a.test"};
@@ -105,7 +95,7 @@ static void rig_dial(struct names_rig *r, uint16_t port)
     *r = (struct names_rig){.now_ns = 1000000000}; /* and there it stays, unless a test moves it */
     r->loop = rig_loop_with(&(struct loop_config){.now_ns = rig_now_ns, .now_ctx = r});
     r->config = (struct sock_config){.protect = note_attempt, .protect_ctx = r};
-    r->dial = dial_start(r->loop, &r->config, ADIT_PROTO_TCP, &to, 0, 5000000000u, note_outcome, r);
+    r->dial = dial_start(r->loop, &r->config, ADIT_PROTO_TCP, &to, 0, 5000000000u, on_dialled, &r->dialled);
     assert_non_null(r->dial);
 }
 
@@ -123,9 +113,9 @@ static void families_alternate_and_the_number_of_addresses_is_bounded(void **sta
     rig_dial(&r, 9);
     r.refuse_all = 1;
     answer_with(&a, texts);
-    assert_int_equal(r.told, 0);
-    rig_until(r.loop, &r.told, 1);
-    assert_int_equal(r.err, ADIT_EPERM); /* that of the last attempt */
+    assert_int_equal(r.dialled.told, 0);
+    rig_until(r.loop, &r.dialled.told, 1);
+    assert_int_equal(r.dialled.err, ADIT_EPERM); /* that of the last attempt */
     assert_int_equal(r.tried_count, 8);
     for (i = 0; i < 8; i++)
         assert_string_equal(r.tried[i], order[i]);
@@ -133,76 +123,51 @@ static void families_alternate_and_the_number_of_addresses_is_bounded(void **sta
     loop_free(r.loop);
 }
 
-static int bound_socket(const char *text, uint16_t port, int backlog)
-{
-    struct sockaddr_storage name;
-    adit_addr at;
-    int len, fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    adit_addr_parse(&at, text);
-    at.port = port;
-    adit_addr_to_sockaddr(&at, &name, &len);
-    assert_int_equal(bind(fd, (struct sockaddr *)&name, (socklen_t)len), 0);
-    assert_int_equal(listen(fd, backlog), 0);
-    return fd;
-}
-
-static uint16_t port_of(int fd)
-{
-    struct sockaddr_in name;
-    socklen_t len = sizeof(name);
-
-    getsockname(fd, (struct sockaddr *)&name, &len);
-    return ntohs(name.sin_port);
-}
-
 static void an_address_that_does_not_answer_is_overtaken_after_250_ms(void **state)
 {
     static const char *const texts[] = {"127.0.0.1", "127.0.0.2", "127.0.0.3", NULL};
-    int silent = bound_socket("127.0.0.1", 0, 0), answering, fds[8], i;
-    uint16_t port = port_of(silent);
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int silent, answering, fds[TCP_QUEUE_FILLERS];
+    char text[ADIT_ADDR_TEXT];
+    adit_addr at, other;
     struct names_rig r;
     struct answer a;
 
     (void)state;
-    answering = bound_socket("127.0.0.2", port, 4);
-    name.sin_port = htons(port);
-    for (i = 0; i < 8; i++) { /* its queue is full: it answers no SYN */
-        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-        (void)connect(fds[i], (struct sockaddr *)&name, sizeof(name));
-    }
-    rig_dial(&r, port);
+    silent = tcp_listen(&at, "127.0.0.1", 0);
+    tcp_fill_queue(&at, fds);
+    snprintf(text, sizeof(text), "127.0.0.2:%d", at.port);
+    answering = tcp_listen(&other, text, 4);
+    rig_dial(&r, at.port);
     answer_with(&a, texts);
     r.now_ns += 249999999;
     rig_for_ms(r.loop, 5);
     assert_int_equal(r.tried_count, 1);
     r.now_ns += 1000001;
-    rig_until(r.loop, &r.told, 1);
-    assert_int_equal(r.err, 0);
+    rig_until(r.loop, &r.dialled.told, 1);
+    assert_int_equal(r.dialled.err, 0);
     assert_int_equal(r.tried_count, 2);
-    close(r.s);
+    close(r.dialled.s);
     close(silent);
     close(answering);
-    for (i = 0; i < 8; i++)
-        close(fds[i]);
+    tcp_close_all(fds);
     loop_free(r.loop);
 }
 
 static void an_address_that_refuses_is_followed_by_the_next_at_once(void **state)
 {
     static const char *const texts[] = {"127.0.0.3", "127.0.0.2", NULL};
-    int answering = bound_socket("127.0.0.2", 0, 4);
+    adit_addr at;
+    int answering = tcp_listen(&at, "127.0.0.2", 4);
     struct names_rig r;
     struct answer a;
 
     (void)state;
-    rig_dial(&r, port_of(answering));
+    rig_dial(&r, at.port);
     answer_with(&a, texts);
-    rig_until(r.loop, &r.told, 1);
-    assert_int_equal(r.err, 0);
+    rig_until(r.loop, &r.dialled.told, 1);
+    assert_int_equal(r.dialled.err, 0);
     assert_int_equal(r.tried_count, 2);
-    close(r.s);
+    close(r.dialled.s);
     close(answering);
     loop_free(r.loop);
 }
@@ -216,8 +181,8 @@ static void an_answer_without_addresses_is_a_name_that_does_not_resolve(void **s
     (void)state;
     rig_dial(&r, 9);
     answer_with(&a, texts);
-    rig_until(r.loop, &r.told, 1);
-    assert_int_equal(r.err, ADIT_ENAME);
+    rig_until(r.loop, &r.dialled.told, 1);
+    assert_int_equal(r.dialled.err, ADIT_ENAME);
     loop_free(r.loop);
 }
 
@@ -233,7 +198,7 @@ static void an_answer_after_the_cancel_harms_nobody(void **state)
     assert_int_equal(resolver.cancelled, 1);
     answer_with(&a, texts);
     rig_for_ms(r.loop, 5);
-    assert_int_equal(r.told + r.tried_count, 0);
+    assert_int_equal(r.dialled.told + r.tried_count, 0);
     assert_int_equal(resolver.freed, 1);
     loop_free(r.loop);
 }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include "../sockets.h"
 #include "fake_stream.h"
 #include <errno.h>
-#include <netinet/in.h>
 #include <poll.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -59,22 +58,6 @@ static void rig_done(void *arg, int why)
 
     r->done++;
     r->why = why;
-}
-
-static void tcp_pair(int fds[2])
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(at);
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-
-    assert_int_equal(bind(listener, (struct sockaddr *)&at, len), 0);
-    assert_int_equal(listen(listener, 1), 0);
-    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &len), 0);
-    fds[0] = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(connect(fds[0], (struct sockaddr *)&at, len), 0);
-    fds[1] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-    assert_true(fds[1] >= 0);
-    close(listener);
 }
 
 /* All but the relay. */

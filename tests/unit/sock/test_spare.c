@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* spare: a socket that has served one connection serves the next to the same server, and no other. */
+#include "../sockets.h"
 #include "rig.h"
 #include "spares.h"
-#include <unistd.h>
 #include "sock/dial.h"
 
 #define FIVE_SECONDS_NS 5000000000ull
@@ -15,26 +15,12 @@ struct spare_rig {
     adit_dest to;
     struct watch watch; /* of the dialled socket, as conn.c keeps it */
     unsigned events;
-    int told, err;
-    adit_socket s;
+    struct dialled dialled;
 };
 
 static uint64_t rig_now_ns(void *ctx)
 {
     return rig_clock_ns() + ((struct spare_rig *)ctx)->skipped_ns;
-}
-
-static int listen_at(adit_addr *at)
-{
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(name);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_int_equal(bind(fd, (struct sockaddr *)&name, len), 0);
-    assert_int_equal(listen(fd, 16), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&name, &len), 0);
-    assert_int_equal(adit_addr_from_sockaddr(at, &name), 0);
-    return fd;
 }
 
 static void rig_open(struct spare_rig *r)
@@ -43,7 +29,7 @@ static void rig_open(struct spare_rig *r)
 
     memset(r, 0, sizeof(*r));
     r->loop = rig_loop_with(&c);
-    r->listener = listen_at(&r->to.addr);
+    r->listener = tcp_listen(&r->to.addr, "127.0.0.1", 16);
 }
 
 static void rig_close(struct spare_rig *r)
@@ -57,28 +43,25 @@ static void on_ready(struct watch *w, unsigned events)
     LIST_ENTRY(w, struct spare_rig, watch)->events |= events;
 }
 
-static void on_dialled(void *arg, int err, adit_socket s)
+static void rig_start_dial(struct spare_rig *r)
 {
-    struct spare_rig *r = arg;
-
-    r->told++;
-    r->err = err;
-    r->s = s;
-}
-
-/* Connects to r->to. The server's end. */
-static int rig_dial(struct spare_rig *r, uint32_t mark)
-{
-    struct dial *d = dial_start(r->loop, &r->config, ADIT_PROTO_TCP, &r->to, mark, FIVE_SECONDS_NS, on_dialled, r);
-    int server;
+    struct dial *d = dial_start(r->loop, &r->config, ADIT_PROTO_TCP, &r->to, 0, FIVE_SECONDS_NS, on_dialled, &r->dialled);
 
     assert_non_null(d);
     dial_keep(d, &r->watch, on_ready);
-    server = accept4(r->listener, NULL, NULL, SOCK_CLOEXEC);
-    assert_true(server >= 0);
     r->events = 0;
-    rig_until(r->loop, &r->told, r->told + 1);
-    assert_int_equal(r->err, 0);
+}
+
+/* Connects to r->to. The server's end. */
+static int rig_dial(struct spare_rig *r)
+{
+    int server;
+
+    rig_start_dial(r);
+    server = accept(r->listener, NULL, NULL);
+    assert_true(server >= 0);
+    rig_until(r->loop, &r->dialled.told, r->dialled.told + 1);
+    assert_int_equal(r->dialled.err, 0);
     assert_ptr_equal(r->watch.loop, r->loop);
     return server;
 }
@@ -89,30 +72,30 @@ static void rig_converse(struct spare_rig *r, int server)
     uint64_t end_ns = rig_clock_ns() + FIVE_SECONDS_NS;
     char octet = 0;
 
-    assert_int_equal(send(r->s, "u", 1, MSG_NOSIGNAL), 1);
+    assert_int_equal(send(r->dialled.s, "u", 1, MSG_NOSIGNAL), 1);
     assert_int_equal(recv(server, &octet, 1, 0), 1);
     assert_int_equal(octet, 'u');
     assert_int_equal(send(server, "d", 1, MSG_NOSIGNAL), 1);
-    assert_int_equal(shutdown(r->s, SHUT_WR), 0);
+    assert_int_equal(shutdown(r->dialled.s, SHUT_WR), 0);
     assert_int_equal(recv(server, &octet, 1, 0), 0);
     close(server);
     while (!(r->events & WATCH_HANGUP) && rig_clock_ns() < end_ns)
         rig_turn(r->loop, 50);
-    assert_int_equal(recv(r->s, &octet, 1, MSG_DONTWAIT), 1);
+    assert_int_equal(recv(r->dialled.s, &octet, 1, MSG_DONTWAIT), 1);
     assert_int_equal(octet, 'd');
-    assert_int_equal(recv(r->s, &octet, 1, MSG_DONTWAIT), 0);
+    assert_int_equal(recv(r->dialled.s, &octet, 1, MSG_DONTWAIT), 0);
 }
 
 static void rig_drop(struct spare_rig *r)
 {
     watch_forget(&r->watch);
-    close(r->s);
+    close(r->dialled.s);
 }
 
 /* A connection from its dial to its end, and its socket given. */
 static bool rig_connection(struct spare_rig *r)
 {
-    rig_converse(r, rig_dial(r, 0));
+    rig_converse(r, rig_dial(r));
     if (spare_give(&r->watch))
         return true;
     rig_drop(r);
@@ -135,10 +118,10 @@ static void a_socket_serves_one_connection_after_the_other_to_a_server(void **st
     (void)state;
     rig_open_with_a_spare(&r);
     for (int i = 0; i < 10; i++) {
-        adit_socket before = r.s;
+        adit_socket before = r.dialled.s;
 
         assert_true(rig_connection(&r));
-        assert_int_equal(r.s, before);
+        assert_int_equal(r.dialled.s, before);
         rig_turn(r.loop, 0);
     }
     assert_int_equal(r.loop->spares.reused, 10);
@@ -163,9 +146,9 @@ static void another_server_gets_a_socket_of_its_own(void **state)
     (void)state;
     rig_open_with_a_spare(&r);
     close(r.listener);
-    r.listener = listen_at(&r.to.addr);
+    r.listener = tcp_listen(&r.to.addr, "127.0.0.1", 16);
     for (int i = 0; i < 3; i++) {
-        close(rig_dial(&r, 0));
+        close(rig_dial(&r));
         assert_int_equal(r.loop->spares.reused, 0);
         rig_drop(&r);
     }
@@ -202,9 +185,9 @@ static void a_connection_that_has_not_ended_leaves_no_socket(void **state)
     (void)state;
     rig_open(&r);
     rig_connection(&r);
-    server = rig_dial(&r, 0);
+    server = rig_dial(&r);
     assert_false(spare_give(&r.watch)); /* established */
-    assert_int_equal(shutdown(r.s, SHUT_WR), 0);
+    assert_int_equal(shutdown(r.dialled.s, SHUT_WR), 0);
     assert_false(spare_give(&r.watch)); /* the server has not ended */
     assert_int_equal(send(server, "d", 1, MSG_NOSIGNAL), 1);
     close(server);
@@ -238,7 +221,7 @@ static void spares_are_closed_after_a_second(void **state)
     r.skipped_ns = 2 * SPARE_IDLE_NS;
     rig_turn(r.loop, 0);
     assert_int_equal(r.loop->spares.count, 0);
-    assert_int_equal(write(r.s, "x", 1), -1); /* EBADF */
+    assert_int_equal(write(r.dialled.s, "x", 1), -1); /* EBADF */
     rig_close(&r);
 }
 
@@ -246,23 +229,24 @@ static void whatever_needs_a_descriptor_gets_that_of_a_spare_where_they_are_out(
 {
     static const int rows[] = {ADIT_SOCKET_TCP, ADIT_SOCKET_UDP, ADIT_SOCKET_PING};
     struct spare_rig r;
+    adit_socket s;
 
     (void)state;
     rig_open(&r);
     r.config.loop = r.loop;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct rlimit before = spares_are_last(r.loop, 1);
-        int rc = sock_open(&r.s, &r.config, rows[i], 4, 0, NULL);
+        int rc = sock_open(&s, &r.config, rows[i], 4, 0, NULL);
 
         if (rc == ADIT_EPERM && rows[i] == ADIT_SOCKET_PING)
-            rc = sock_open_raw_icmp(&r.s, &r.config, 4, 0, NULL);
+            rc = sock_open_raw_icmp(&s, &r.config, 4, 0, NULL);
         if (rc == ADIT_EPERM) { /* none of either kind */
             assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
             continue;
         }
         spares_made_room(r.loop, &before);
         assert_int_equal(rc, 0);
-        close(r.s);
+        close(s);
     }
     rig_close(&r);
 }
@@ -271,14 +255,16 @@ static void without_a_spare_descriptors_that_are_out_are_a_limit(void **state)
 {
     struct rlimit before;
     struct spare_rig r;
+    adit_socket s, none;
 
     (void)state;
     rig_open(&r);
     r.config.loop = r.loop;
     before = spares_are_last(r.loop, 1);
-    assert_int_equal(sock_open(&r.s, &r.config, ADIT_SOCKET_TCP, 4, 0, NULL), 0);
-    assert_int_equal(sock_open(&r.s, &r.config, ADIT_SOCKET_TCP, 4, 0, NULL), ADIT_ELIMIT);
+    assert_int_equal(sock_open(&s, &r.config, ADIT_SOCKET_TCP, 4, 0, NULL), 0);
+    assert_int_equal(sock_open(&none, &r.config, ADIT_SOCKET_TCP, 4, 0, NULL), ADIT_ELIMIT);
     spares_made_room(r.loop, &before);
+    close(s);
     rig_close(&r);
 }
 
@@ -289,11 +275,11 @@ static void a_server_that_is_gone_refuses(void **state)
     (void)state;
     rig_open_with_a_spare(&r);
     close(r.listener);
-    dial_keep(dial_start(r.loop, &r.config, ADIT_PROTO_TCP, &r.to, 0, FIVE_SECONDS_NS, on_dialled, &r), &r.watch, on_ready);
-    rig_until(r.loop, &r.told, r.told + 1);
-    assert_int_equal(r.err, ADIT_EREFUSED);
+    rig_start_dial(&r);
+    rig_until(r.loop, &r.dialled.told, r.dialled.told + 1);
+    assert_int_equal(r.dialled.err, ADIT_EREFUSED);
     assert_int_equal(r.loop->spares.reused, 1);
-    r.listener = listen_at(&r.to.addr);
+    r.listener = tcp_listen(&r.to.addr, "127.0.0.1", 16);
     rig_close(&r);
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 #include "../net/rig.h"
 #include "../sock/rig.h"
+#include "../sockets.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -112,44 +113,6 @@ static inline void kernel_tcp(void *ctx, adit_conn *c)
     adit_conn_set_ops(c, &ops, k);
 }
 
-static inline int tcp_listen(adit_addr *at)
-{
-    struct sockaddr_storage name;
-    socklen_t len = sizeof(name);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), bytes;
-    adit_addr any = addr("127.0.0.1:0");
-
-    assert_int_equal(adit_addr_to_sockaddr(&any, &name, &bytes), 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&name, (socklen_t)bytes), 0);
-    assert_int_equal(listen(fd, 16), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&name, &len), 0);
-    assert_int_equal(adit_addr_from_sockaddr(at, &name), 0);
-    return fd;
-}
-
-static inline int tcp_connect(const adit_addr *to)
-{
-    struct sockaddr_storage name;
-    int fd = socket(AF_INET, SOCK_STREAM, 0), bytes;
-
-    assert_int_equal(adit_addr_to_sockaddr(to, &name, &bytes), 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&name, (socklen_t)bytes), 0);
-    return fd;
-}
-
-/* Two ends of a connection that do not block. */
-static inline void tcp_pair(int fds[2])
-{
-    adit_addr at;
-    int listener = tcp_listen(&at);
-
-    fds[0] = tcp_connect(&at);
-    assert_int_equal(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
-    fds[1] = (int)syscall(SYS_accept4, listener, NULL, NULL, SOCK_NONBLOCK);
-    assert_true(fds[1] >= 0);
-    close(listener);
-}
-
 static inline int kernel_up(void **state)
 {
     struct kernel_rig *k = kernel_rig = calloc(1, sizeof(*k));
@@ -170,7 +133,8 @@ static inline int kernel_up(void **state)
     k->client = -1;
     k->next_port = 40000;
     k->loop = rig_loop_with(&loop_config);
-    k->listener = tcp_listen(&k->listens);
+    k->listener = tcp_listen(&k->listens, "127.0.0.1", 16);
+    tcp_unblock(k->listener);
     stack_config = (struct stack_config){
         .loop = k->loop, .net = &k->r.net, .handler = {.size = sizeof(adit_handler), .tcp = kernel_tcp}, .handler_ctx = k,
         .dial_ns = RIG_SECOND_NS, .half_closed_ns = 60 * RIG_SECOND_NS, .conns_max = 16, .mappings_max = 4,
@@ -239,8 +203,8 @@ static inline void kernel_connect(struct kernel_rig *k)
     k->peer = (adit_addr){.family = 4, .port = f->peer_port};
     (void)fake_peer_prefix(4, k->peer.ip);
     k->peer.ip[15] = f->peer;
-    k->client = tcp_connect(&k->listens);
-    assert_int_equal(fcntl(k->client, F_SETFL, O_NONBLOCK), 0);
+    k->client = tcp_connect(&k->listens, SOCK_STREAM);
+    tcp_unblock(k->client);
 }
 
 /* A conn that is open, with its client. */

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "../sock/spares.h"
+#include "../sockets.h"
 #include "stack/conn.h"
 
 /* A stream whose events the test sets and which counts what is asked of it. */
@@ -427,27 +428,10 @@ static void on_dialled(adit_conn *c, int err, adit_socket s, void *user)
     rig->dial_err = err;
 }
 
-/* A TCP listener on the loopback. */
-static int listener_open(adit_dest *at)
-{
-    struct sockaddr_storage ss;
-    int len, s = socket(AF_INET, SOCK_STREAM, 0);
-    socklen_t got = sizeof(ss);
-
-    *at = (adit_dest){0};
-    assert_int_equal(adit_addr_parse(&at->addr, "127.0.0.1"), 0);
-    assert_int_equal(adit_addr_to_sockaddr(&at->addr, &ss, &len), 0);
-    assert_int_equal(bind(s, (struct sockaddr *)&ss, (socklen_t)len), 0);
-    assert_int_equal(listen(s, 4), 0);
-    assert_int_equal(getsockname(s, (struct sockaddr *)&ss, &got), 0);
-    assert_int_equal(adit_addr_from_sockaddr(&at->addr, &ss), 0);
-    return s;
-}
-
 static void a_client_that_leaves_takes_its_dial_with_it(void **state)
 {
-    adit_dest to;
-    int listener = listener_open(&to);
+    adit_dest to = {0};
+    int listener = tcp_listen(&to.addr, "127.0.0.1", 4);
 
     (void)state;
     rig_flow_arrives();
@@ -466,8 +450,8 @@ static void a_client_that_leaves_takes_its_dial_with_it(void **state)
 
 static void a_dialled_socket_is_closed_with_its_flow(void **state)
 {
-    adit_dest to;
-    int listener = listener_open(&to), upstream;
+    adit_dest to = {0};
+    int listener = tcp_listen(&to.addr, "127.0.0.1", 4), upstream;
     char octet;
 
     (void)state;
@@ -513,8 +497,8 @@ static void rig_flow_passes(const adit_dest *to, int listener, adit_conn_dial_fn
 
 static void a_dial_without_a_function_relays_and_leaves_its_socket_to_the_next_flow(void **state)
 {
-    adit_dest to;
-    int listener = listener_open(&to);
+    adit_dest to = {0};
+    int listener = tcp_listen(&to.addr, "127.0.0.1", 4);
 
     (void)state;
     rig_flow_passes(&to, listener, NULL);
@@ -526,8 +510,8 @@ static void a_dial_without_a_function_relays_and_leaves_its_socket_to_the_next_f
 
 static void a_socket_that_a_handler_has_seen_is_left_to_no_other_flow(void **state)
 {
-    adit_dest to;
-    int listener = listener_open(&to);
+    adit_dest to = {0};
+    int listener = tcp_listen(&to.addr, "127.0.0.1", 4);
 
     (void)state;
     rig_flow_passes(&to, listener, NULL);
@@ -539,10 +523,10 @@ static void a_socket_that_a_handler_has_seen_is_left_to_no_other_flow(void **sta
 
 static void a_dial_without_a_function_that_fails_rejects_with_the_verdict_for_the_error(void **state)
 {
-    adit_dest to;
+    adit_dest to = {0};
 
     (void)state;
-    close(listener_open(&to));
+    close(tcp_listen(&to.addr, "127.0.0.1", 4));
     rig_flow_arrives();
     rig_serve(10);
     assert_int_equal(adit_conn_dial(rig->conn, &to, NULL), 0);
@@ -631,8 +615,8 @@ static void spares_make_room_for_a_dial_and_for_a_pair_where_descriptors_are_out
 {
     struct rlimit before;
     adit_socket s;
-    adit_dest to;
-    int listener = listener_open(&to);
+    adit_dest to = {0};
+    int listener = tcp_listen(&to.addr, "127.0.0.1", 4);
 
     (void)state;
     rig_flow_arrives();

@@ -2,9 +2,7 @@
 /* mixed: which half gets a flow, that each is asked about once, and what happens where the kernel's half cannot be had. The net
  * is that of the core's tests; the listeners are sockets on the loopback interface at which nobody ever arrives. */
 #include "../net/rig.h"
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
+#include "../sockets.h"
 #include "sock/loop.h"
 #include "sock/sock.h"
 #include "stack/conn.h"
@@ -70,20 +68,6 @@ static void on_notice(void *ctx, const adit_error *e)
     m->notices++;
 }
 
-static void listener_open(struct mixed_rig *m)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct sockaddr_storage name = {0};
-    socklen_t len = sizeof(name);
-
-    m->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    assert_true(m->listener >= 0);
-    assert_int_equal(bind(m->listener, (struct sockaddr *)&at, sizeof(at)), 0);
-    assert_int_equal(listen(m->listener, 1), 0);
-    assert_int_equal(getsockname(m->listener, (struct sockaddr *)&name, &len), 0);
-    assert_int_equal(adit_addr_from_sockaddr(&m->listener_addr, &name), 0);
-}
-
 static int mixed_up(void **state)
 {
     static struct mixed_rig m;
@@ -102,7 +86,7 @@ static int mixed_up(void **state)
     rig_init_with(&m.r, &config, 64 * 1024 * 1024, NULL);
     assert_int_equal(loop_new(&m.loop, &loop, &err), 0);
     stack.loop = m.loop;
-    listener_open(&m);
+    m.listener = tcp_listen(&m.listener_addr, "127.0.0.1", 1);
     assert_int_equal(stack_init(&m.stack, &stack_mixed, &stack), 0);
     *state = &m;
     return 0;
