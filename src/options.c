@@ -25,7 +25,7 @@ static const struct preset presets[] = {
     /* one client, which is the machine itself */
     [ADIT_PRESET_DESKTOP] = {256ull * MIB, 65536, 32768, 65536, 8192, 8192, 32768, 4 * MIB, 4 * MIB, 60 * SECONDS},
     /* the same in 8 MiB, with the 1.9 MiB that are not on the budget, most of them the scratch memory of datagrams: system
-     * extensions of phones are killed at a few dozen MB */
+     * extensions of phones are killed at a few dozen MB. Its workers never spin, whatever that costs in latency */
     [ADIT_PRESET_MOBILE] = {6272ull * KIB, 10000, 4096, 10000, 1024, 1024, 4096, 256 * KIB, 256 * KIB, 10 * SECONDS},
     /* many clients, none of which may take everything */
     [ADIT_PRESET_ROUTER] = {64ull * MIB, 32768, 16384, 16384, 4096, 512, 2048, 1 * MIB, 1 * MIB, 60 * SECONDS},

@@ -318,6 +318,7 @@ static int worker_init_loop(struct worker *w, adit_error *err)
         .log = w->log,
         .memory = &w->memory,
         .needs_thread = w->crew->count > 1,
+        .saves_power = w->options->preset == ADIT_PRESET_MOBILE,
         .hooks = {.ctx = w, .begin = worker_begin, .turn = worker_turn, .next_ns = worker_next_ns},
     };
     int e;

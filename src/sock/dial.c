@@ -6,8 +6,8 @@
  *                                                                                  250 ms apart              that connects
  *
  * The next attempt starts when 250 ms have passed or the last running one has failed. The deadline ends all of it.
- * Whatever the outcome, it is told by a task of the loop, so that the caller is never called from inside its own call;
- * until then the dial can be cancelled.
+ * A socket is told as soon as the loop sees it connected. What is known at once is told by a task of the loop, so that the
+ * caller is never called from inside its own call; until it is told the dial can be cancelled.
  *
  * A resolution cannot be taken back from the system, so it is an object of its own that outlives the dial: a cancelled
  * dial leaves it without an owner, and it frees itself when the answer comes. */
@@ -42,7 +42,7 @@ struct dial {
     dial_fn fn;
     void *arg;
     struct resolve *resolve; /* NULL: not, or no longer, running */
-    struct loop_task task;   /* tells the outcome */
+    struct loop_task task;   /* tells an outcome that was known at once */
     struct loop_timer deadline, stagger;
     uint32_t mark;
     int proto;
@@ -96,16 +96,22 @@ static void dial_settle(struct dial *d, int err, adit_socket s)
     loop_task_start(d->loop, &d->task);
 }
 
-static void dial_tell(struct loop_task *t)
+/* Ends it. */
+static void dial_tell(struct dial *d, int err, adit_socket s)
 {
-    struct dial *d = LIST_ENTRY(t, struct dial, task);
     dial_fn fn = d->fn;
     void *arg = d->arg;
-    int err = d->err;
-    adit_socket s = d->s;
 
+    dial_halt(d);
     loop_release(d->loop, d, d->len_bytes);
     fn(arg, err, s);
+}
+
+static void dial_tell_settled(struct loop_task *t)
+{
+    struct dial *d = LIST_ENTRY(t, struct dial, task);
+
+    dial_tell(d, d->err, d->s);
 }
 
 /* --------------------------------------------------------------------------------------- attempts -- */
@@ -134,7 +140,7 @@ static void attempt_ready(struct watch *w, unsigned events)
     } else {
         watch_remove(w);
     }
-    dial_settle(d, 0, w->fd);
+    dial_tell(d, 0, w->fd);
 }
 
 /* The same with a socket that has served before: false: there is none, or it does not do. */
@@ -350,7 +356,7 @@ struct dial *dial_start(struct adit_loop *l, const struct sock_config *c, int pr
     d->fn = fn;
     d->arg = arg;
     d->s = ADIT_NO_SOCKET;
-    loop_task_init(&d->task, dial_tell);
+    loop_task_init(&d->task, dial_tell_settled);
     loop_timer_init(&d->deadline, dial_expire);
     loop_timer_init(&d->stagger, dial_stagger);
     if (timeout_ns > 0)

@@ -385,29 +385,40 @@ static void loop_run_timers(struct adit_loop *l)
     }
 }
 
-/* Looks for events for SPIN_NS without blocking: by the system's clock, since a host's may stand still. */
-static int loop_spin(struct adit_loop *l)
+/* Looks for events without blocking: by the system's clock, since a host's may stand still. */
+static int loop_spin(struct adit_loop *l, uint64_t began_ns)
 {
-    uint64_t end_ns = uv_hrtime() + SPIN_NS;
     bool is_in_time;
     int n;
 
     do {
         n = ready_wait(&l->ready, l->events, LOOP_EVENTS_MAX, 0);
-        is_in_time = uv_hrtime() < end_ns;
+        is_in_time = uv_hrtime() - began_ns < l->spin.window_ns;
     } while (n == 0 && is_in_time);
     /* What came too late came because somebody else had the processor: there is none to spare. */
     spin_ended(&l->spin, n > 0 && is_in_time);
     return n;
 }
 
+static int loop_wait_after_events(struct adit_loop *l, int64_t timeout_ns)
+{
+    uint64_t began_ns = uv_hrtime();
+    int n = spin_begins(&l->spin) ? loop_spin(l, began_ns) : 0;
+
+    if (n == 0) {
+        n = ready_wait(&l->ready, l->events, LOOP_EVENTS_MAX, timeout_ns);
+        spin_blocked(&l->spin, uv_hrtime() - began_ns);
+    }
+    return n;
+}
+
 static int loop_wait(struct adit_loop *l, int64_t timeout_ns)
 {
-    int n = 0;
+    int n;
 
-    if (timeout_ns != 0 && l->is_busy && spin_begins(&l->spin))
-        n = loop_spin(l);
-    if (n == 0)
+    if (timeout_ns != 0 && l->is_busy)
+        n = loop_wait_after_events(l, timeout_ns);
+    else
         n = ready_wait(&l->ready, l->events, LOOP_EVENTS_MAX, timeout_ns);
     l->is_busy = n > 0;
     return n;
@@ -515,7 +526,7 @@ int loop_new(struct adit_loop **out, const struct loop_config *c, adit_error *er
     l->posts_end = &l->posts;
     l->is_fresh = true;
     l->served = 1;
-    spin_init(&l->spin, ready_cpus());
+    spin_init(&l->spin, ready_cpus() > 1 && !c->saves_power);
     bins_init(&l->bins, loop_memory(l));
     pipe_pool_init(&l->pipes, loop_memory(l));
     spares_init(&l->spares);

@@ -36,6 +36,7 @@ struct loop_config {
     const struct log *log;
     struct memory *memory; /* borrowed for life; NULL: one of the loop's own, without a limit */
     bool needs_thread; /* one of several of an instance: adit_loop_dispatch() refuses it */
+    bool saves_power;  /* it never looks again before it blocks */
     struct loop_hooks hooks;
 };
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "sock/dial.h"
@@ -36,6 +37,27 @@ static int count_fds(void)
     for (fd = 0; fd < 256; fd++)
         count += fcntl(fd, F_GETFD) >= 0;
     return count;
+}
+
+static void what_is_connected_is_told_by_the_turn_that_sees_it(void **state)
+{
+    struct sock_config c = {0};
+    struct adit_loop *l = rig_loop();
+    struct dialled o = {0};
+    adit_dest to = {0};
+    int fd = tcp_listen(&to.addr, "127.0.0.1", 1);
+    struct pollfd seen = {.fd = adit_loop_pollfd(l), .events = POLLIN};
+
+    (void)state;
+    assert_int_equal(adit_loop_dispatch(l), 0);
+    assert_non_null(dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, on_dialled, &o));
+    assert_int_equal(poll(&seen, 1, 5000), 1);
+    assert_int_equal(adit_loop_dispatch(l), 0);
+    assert_int_equal(o.told, 1);
+    assert_int_equal(o.err, 0);
+    close(o.s);
+    close(fd);
+    loop_free(l);
 }
 
 static void an_address_is_connected(const char *text)
@@ -360,6 +382,7 @@ static void an_interface_that_is_not_there_fails_the_dial_and_is_logged_once(voi
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_connected_is_told_by_the_turn_that_sees_it),
         cmocka_unit_test(an_ipv4_address_is_connected),
         cmocka_unit_test(an_ipv6_address_is_connected),
         cmocka_unit_test(a_closed_port_is_refused),
