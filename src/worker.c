@@ -634,7 +634,7 @@ int worker_init(struct worker *w, adit *engine, adit_error *err)
 {
     const adit_options *options = w->options;
     const struct stack_ops *ops;
-    uint64_t cached_bytes = options->memory_bytes / 8;
+    uint64_t cached_bytes = options->memory_bytes / 2; /* where MEMORY_EASY ends */
     int e;
 
     w->retry_ns = w->trim_ns = WHEEL_NEVER;
