@@ -127,7 +127,7 @@ typedef struct adit_options {
     uint32_t tcp_half_open_max, tcp_half_open_per_client_max;
     uint32_t udp_per_client_max;
     uint32_t rx_window_bytes; /* the most a TCP flow may queue toward its handler */
-    uint32_t tx_buffer_bytes; /* the most it may hold toward the client */
+    uint32_t tx_buffer_bytes; /* the most it may hold toward the client; less where memory is short */
     uint32_t mss_clamp_bytes; /* 0: by the MTU */
     int udp_filtering;       /* ADIT_FILTER_* */
 

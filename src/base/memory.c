@@ -87,15 +87,25 @@ void memory_free(struct memory *m, void *p, size_t len_bytes)
         free(p);
 }
 
+static uint64_t memory_level_bytes(const struct memory *m, enum memory_pressure level)
+{
+    static const uint8_t percent[] = {[MEMORY_TIGHT] = 50, [MEMORY_HIGH] = 80, [MEMORY_CRITICAL] = 95};
+
+    return m->budget_bytes / 100 * percent[level];
+}
+
 enum memory_pressure memory_pressure(const struct memory *m)
 {
-    uint64_t percent = m->budget_bytes / 100;
+    enum memory_pressure level = MEMORY_CRITICAL;
 
-    if (m->used_bytes < percent * 50)
-        return MEMORY_EASY;
-    if (m->used_bytes < percent * 80)
-        return MEMORY_TIGHT;
-    if (m->used_bytes < percent * 95)
-        return MEMORY_HIGH;
-    return MEMORY_CRITICAL;
+    while (level > MEMORY_EASY && m->used_bytes < memory_level_bytes(m, level))
+        level--;
+    return level;
+}
+
+uint64_t memory_left(const struct memory *m, enum memory_pressure level)
+{
+    uint64_t full_bytes = memory_level_bytes(m, level);
+
+    return m->used_bytes < full_bytes ? full_bytes - m->used_bytes : 0;
 }

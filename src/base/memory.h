@@ -33,3 +33,5 @@ void *memory_alloc_aligned(struct memory *m, size_t len_bytes, size_t align_byte
 /* len_bytes: as it was allocated. p may be NULL. */
 void memory_free(struct memory *m, void *p, size_t len_bytes);
 enum memory_pressure memory_pressure(const struct memory *m);
+/* Octets that are left until the budget is so full; 0: it is. */
+uint64_t memory_left(const struct memory *m, enum memory_pressure level);

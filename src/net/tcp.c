@@ -450,12 +450,26 @@ static struct tcp *tcp_of(const struct stream *s)
     return LIST_ENTRY(s, struct tcp, flow.stream);
 }
 
+/* The most that it may hold toward the client, unsent or in flight: half of what is left for all. So a few flows may hold much,
+ * and of many no one so much that memory ends: with n of them each comes to rest at 1/(n + 2). Buffers that are free are kept on
+ * the budget, and are as good as memory that is left. */
+static uint32_t tcp_tx_max(const struct tcp *t)
+{
+    const struct net *net = t->work->engine->net;
+    uint64_t share = (memory_left(net->memory, MEMORY_HIGH) + net->bufs->cached_bytes) / 2;
+
+    if (share < TCP_PRESSED_WINDOW)
+        share = TCP_PRESSED_WINDOW;
+    return share < net->config.tx_buffer_bytes ? (uint32_t)share : net->config.tx_buffer_bytes;
+}
+
 static uint32_t tcp_tx_ahead_max(const struct tcp *t)
 {
     const struct net *net = t->work->engine->net;
     uint32_t ahead = memory_pressure(net->memory) >= MEMORY_HIGH ? TCP_PRESSED_WINDOW : TCP_TX_AHEAD;
+    uint32_t max = tcp_tx_max(t);
 
-    return ahead < net->config.tx_buffer_bytes ? ahead : net->config.tx_buffer_bytes;
+    return ahead < max ? ahead : max;
 }
 
 /* What may wait for a window that is closed: enough for its probes, and as long as memory is plenty so much that whoever reads
@@ -487,7 +501,7 @@ static uint32_t tcp_tx_unsent(const struct tcp *t)
 
 static uint32_t tcp_tx_room(const struct tcp *t)
 {
-    uint32_t max = t->work->engine->net->config.tx_buffer_bytes, limit = tcp_tx_limit(t), unsent, room;
+    uint32_t max = tcp_tx_max(t), limit = tcp_tx_limit(t), unsent, room;
 
     if (t->fin_wanted || (t->state != TCP_ESTABLISHED && t->state != TCP_CLOSE_WAIT))
         return 0;

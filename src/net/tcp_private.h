@@ -73,7 +73,7 @@ enum {
     TCP_TX_AHEAD = 256 * 1024,       /* octets taken from the handler that congestion control does not let go yet */
     TCP_TX_STOCK_MIN = 2 * 1024,     /* and beyond the peer's window; there must be some for it to be probed */
     TCP_TX_STOCK_MAX = 64 * 1024,
-    TCP_PRESSED_WINDOW = 16 * 1024,  /* the most to offer under memory pressure */
+    TCP_PRESSED_WINDOW = 16 * 1024,  /* the most to offer under memory pressure; so much a flow may hold in any case */
 };
 
 enum tcp_timer {

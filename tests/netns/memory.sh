@@ -185,6 +185,8 @@ mobile()
 {
     local count=9990 # leaves ten for those beside them
     roomy_open --preset mobile
+    watch_memory passes "64 downloads, none of them reset" "${inside[@]}" "$bulk" down $server4 $port 64 2000
+    at_most "kB of memory meanwhile" $most $mobile_kb
     open_many stalled 3000 $server4
     echo "     $opened connections whose readers stall"
     at_most "kB of memory" "$(adit_memory)" $mobile_kb

@@ -47,8 +47,11 @@ static void pressure_rises_with_what_is_used(void **state)
     assert_int_equal(memory_pressure(&m), MEMORY_TIGHT);
     m.used_bytes = 800;
     assert_int_equal(memory_pressure(&m), MEMORY_HIGH);
+    assert_int_equal(memory_left(&m, MEMORY_HIGH), 0);
+    assert_int_equal(memory_left(&m, MEMORY_CRITICAL), 150);
     m.used_bytes = 950;
     assert_int_equal(memory_pressure(&m), MEMORY_CRITICAL);
+    assert_int_equal(memory_left(&m, MEMORY_HIGH), 0);
 }
 
 struct host {

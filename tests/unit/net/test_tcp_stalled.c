@@ -205,6 +205,43 @@ static void a_stalled_reader_holds_no_buffer_much_larger_than_what_waits(void **
 }
 
 /* All at once; then one that reads gets all that it asks for, and what waits is delivered to each of the others. */
+/* They acknowledge nothing for a while, and their windows would take everything. */
+static void many_downloads_leave_memory_for_others_and_a_few_may_hold_much(void **state)
+{
+    enum { DOWNLOADS = 64, BUDGET_BYTES = 6272 * 1024, FLOW_BYTES_MAX = 512 * 1024, WSCALE_LOG2 = 5 };
+    static struct tcp *download[DOWNLOADS];
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init_large(&r);
+    r.memory.budget_bytes = BUDGET_BYTES;
+    r.net.config.tx_buffer_bytes = FLOW_BYTES_MAX;
+    for (int i = 0; i < DOWNLOADS; i++) {
+        download[i] = open_one(&r, (uint16_t)(20000 + i), WINDOW);
+        download[i]->snd_wnd = download[i]->snd_wnd_max = WINDOW << WSCALE_LOG2;
+        download[i]->work->cc.cwnd_bytes = WINDOW << WSCALE_LOG2;
+        download[i]->work->last_sent_ns = r.now_ns; /* it has just got there */
+    }
+    while (write_all(download[0]) > 0)
+        rig_forget_output(&r);
+    assert_int_equal(download[0]->work->tx.bytes, FLOW_BYTES_MAX);
+    for (int turn = 0; turn < 100; turn++) {
+        for (int i = 0; i < DOWNLOADS; i++) {
+            (void)write_all(download[i]);
+            rig_forget_output(&r);
+        }
+        assert_true(memory_pressure(&r.memory) < MEMORY_CRITICAL);
+    }
+    assert_int_equal(r.memory.starved, 0);
+    rig_drain_ready(&r);
+    end_one(open_one(&r, 1000, WINDOW));
+    for (int i = 0; i < DOWNLOADS; i++) {
+        end_one(download[i]);
+        rig_forget_output(&r);
+    }
+    rig_deinit(&r);
+}
+
 static void ten_thousand_stalled_readers_fit_and_starve_nobody(void **state)
 {
     static struct tcp *stalled[STALLED];
@@ -242,6 +279,7 @@ int main(void)
         cmocka_unit_test(a_window_that_opens_by_little_is_filled_when_nothing_else_waits),
         cmocka_unit_test(where_memory_is_not_plenty_a_closed_window_has_little_behind_it),
         cmocka_unit_test(a_stalled_reader_holds_no_buffer_much_larger_than_what_waits),
+        cmocka_unit_test(many_downloads_leave_memory_for_others_and_a_few_may_hold_much),
         cmocka_unit_test(ten_thousand_stalled_readers_fit_and_starve_nobody),
     };
 
