@@ -35,22 +35,21 @@ static void worker_watch_device(struct worker *w)
         worker_fail(w, ADIT_ESYS, "the device can no longer be watched");
 }
 
-/* Receives until the device is empty or the turn's budget is spent. */
+/* Receives until the device is empty, or as much as is served together, or the turn's budget is spent. */
 static void worker_receive(struct worker *w, uint64_t now_ns)
 {
     struct packet p[WORKER_BATCH_PACKETS];
-    uint64_t bytes = 0;
     int packets = 0, n;
 
     do {
         n = device_recv(w->device, p, WORKER_BATCH_PACKETS, now_ns);
         for (int i = 0; i < n; i++) {
-            bytes += p[i].len_bytes;
+            w->turn_bytes += p[i].len_bytes;
             net_input(&w->net, &p[i], now_ns);
             buf_unref(p[i].buf);
         }
         packets += n;
-    } while (n == WORKER_BATCH_PACKETS && packets < WORKER_TURN_PACKETS && bytes < WORKER_TURN_BYTES);
+    } while (n == WORKER_BATCH_PACKETS && packets < WORKER_PASS_PACKETS && w->turn_bytes < WORKER_TURN_BYTES);
     w->input_waits = n == WORKER_BATCH_PACKETS;
     if (n >= 0 || n == ADIT_EAGAIN)
         return;
@@ -196,6 +195,15 @@ static void worker_poll_device(struct worker *w, uint64_t now_ns)
         worker_receive(w, now_ns);
 }
 
+/* What has come since the turn began: a turn may send more packets than are received at once, and each may be answered. */
+static bool worker_receive_more(struct worker *w, uint64_t now_ns)
+{
+    if (!w->input_waits || w->is_stopping || w->turn_bytes >= WORKER_TURN_BYTES)
+        return false;
+    worker_receive(w, now_ns);
+    return true;
+}
+
 static void worker_serve(struct worker *w)
 {
     struct flow *f;
@@ -238,9 +246,10 @@ static void worker_turn(void *ctx, uint64_t now_ns)
         worker_serve(w);
         net_expire(&w->net, now_ns);
         net_output(&w->net, now_ns);
-        if (list_is_empty(&w->net.ready))
+        if (!worker_receive_more(w, now_ns) && list_is_empty(&w->net.ready))
             break;
     }
+    w->turn_bytes = 0;
     stack_settle(&w->stack);
     worker_trim(w, now_ns);
     if (memory_pressure(&w->memory) >= MEMORY_HIGH)
@@ -528,6 +537,7 @@ static int worker_init_net(struct worker *w, adit_error *err)
         .udp_filtering = o->udp_filtering,
         .allow_martians = o->allow_martians != 0,
         .device_big_tcp4 = w->device->big_tcp4,
+        .device_splits = !w->device->tso,
         .device_uso = w->device->uso,
         .trust_partial_csum = w->device->partial_csum,
         .aliases = o->aliases,

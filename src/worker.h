@@ -5,7 +5,8 @@
  *
  *     device readable -> recv a batch -> net_input      (until the device is empty, 64 packets, or 1 MiB)
  *     what other workers handed over -> net_input
- *     repeat: serve what is ready -> net_expire -> net_output      (while serving made more ready; bounded)
+ *     repeat: serve what is ready -> net_expire -> net_output -> recv what is left of the turn's 1 MiB, if it waits already
+ *                                          (while there is something; eight times at most)
  *     settle buffers -> report
  *
  * What a turn received is thereby handed over together and acknowledged once, in the same turn. A bound that was
@@ -32,10 +33,10 @@
 
 enum {
     WORKER_BATCH_PACKETS = 8,
-    WORKER_TURN_PACKETS = 64,
+    WORKER_PASS_PACKETS = 64,
     WORKER_TURN_BYTES = 1024 * 1024,
     WORKER_PASS_FLOWS = 4096, /* flows served between two outputs */
-    WORKER_PASSES = 4,
+    WORKER_PASSES = 8,
 };
 #define WORKER_RETRY_NS 1000000ull  /* a device that was full and that cannot say when it no longer is; no memory to receive */
 #define WORKER_STOP_NS 200000000ull
@@ -64,14 +65,14 @@ struct worker {
     struct report report;
     struct sip_key random_key; /* from the system; what is handed out is made of it and the counter */
     uint64_t random_count;
-    uint64_t turns;
+    uint64_t turns, turn_bytes; /* the bytes that this turn received */
     uint64_t trim_ns;          /* when to look which buffers nobody needs; WHEEL_NEVER: none are kept */
     uint64_t retry_ns;         /* when to try the device again; WHEEL_NEVER: it is not waited for */
     uint64_t stop_by_ns;       /* once is_stopping */
     atomic_bool stop_wanted;   /* the one thing that other threads write */
     bool is_watched;           /* device_watch */
     bool is_output_full;       /* the device took no packet; nothing more is tried until it does */
-    bool input_waits;          /* a device without a descriptor has more */
+    bool input_waits;          /* the device may have more */
     bool in_turn;
     bool is_stopping, is_ended;
     adit_error fatal;          /* why it stops by itself; code 0: it does not */

@@ -19,10 +19,21 @@
 enum { IP6_FRAGMENT_BYTES = 8 };
 enum { UDP_CSUM_OFFSET = 6 };
 
+/* How many packets leave the device. */
+static uint32_t packets_count(const struct net *net, const struct packet_out *p)
+{
+    if (p->gso_bytes == 0 || !net->config.device_splits)
+        return 1;
+    return (p->payload_bytes + p->gso_bytes - 1) / p->gso_bytes;
+}
+
 bool net_send(struct net *net, const struct packet_out *p)
 {
+    uint32_t count = packets_count(net, p);
+
     if (!net->env.output(net->env.ctx, p))
         return false;
+    net->output_left -= count < net->output_left ? count : net->output_left;
     net->stats.tx_packets++;
     net->stats.tx_bytes += packet_out_bytes(p);
     return true;

@@ -154,6 +154,7 @@ void net_output(struct net *net, uint64_t now_ns)
     struct list round, *node;
 
     list_init(&round);
+    net->output_left = NET_OUTPUT_PACKETS;
     /* Whoever asks again meanwhile waits for the next call. */
     list_splice_back(&round, &net->output);
     while ((node = list_pop_front(&round)) != NULL) {
@@ -161,9 +162,11 @@ void net_output(struct net *net, uint64_t now_ns)
 
         if (net->tcp_ops->output(net->tcp, f, now_ns))
             continue;
-        /* The device is full: this one goes first next time, then those that had no turn. */
         list_remove(node);
-        list_push_front(&round, node);
+        if (net->output_left == 0) /* it has had its share, and goes behind those that had none */
+            list_push_back(&round, node);
+        else /* the device is full: this one goes first next time */
+            list_push_front(&round, node);
         break;
     }
     list_splice_back(&round, &net->output);

@@ -60,6 +60,10 @@ struct net_kernel {
     enum drop (*take)(void *ctx, const struct ip_header *ip, const struct packet *p, const adit_decision *d, uint64_t id);
 };
 
+/* A client's kernel answers what it receives while it is written, into a queue of the device that holds some hundreds (1000 of
+ * a TUN). So no more is sent than that has room for, and the answers are read before the rest goes. */
+enum { NET_OUTPUT_PACKETS = 128 };
+
 struct net_env { /* what the core needs from outside */
     void *ctx;
     /* To the device. False: it is full; nothing was taken. */
@@ -82,6 +86,7 @@ struct net_config { /* copied; strings borrowed for life */
     int udp_filtering;
     bool allow_martians;
     bool device_big_tcp4;         /* super-segments of TCP over IPv4 may be longer than their header can state */
+    bool device_splits;           /* super-segments of TCP leave the device as so many packets */
     bool device_uso;              /* trains may be sent (offload.c splits them where they may not) */
     bool trust_partial_csum;      /* PACKET_CSUM_PARTIAL comes from a kernel */
     const adit_alias *aliases;
@@ -121,6 +126,7 @@ struct net {
     const struct net_kernel *kernel; /* NULL: decisions cannot ask for it */
     struct sip_key secret;           /* sequence numbers, timestamps, IP identifiers */
     uint16_t ip4_id;
+    uint32_t output_left;            /* packets of this call of net_output(): with none left no payload of TCP goes */
     struct net_stats stats;
 };
 
@@ -144,7 +150,7 @@ void net_expire(struct net *net, uint64_t now_ns);
 uint64_t net_next_ns(const struct net *net);
 /* Gives back what a burst has left behind. Between turns. */
 void net_trim(struct net *net);
-/* Lets every flow on the output list send. */
+/* Lets the flows on the output list send, until NET_OUTPUT_PACKETS have left or the device is full. The rest stays there. */
 void net_output(struct net *net, uint64_t now_ns);
 
 /* ---- for the files of this room ---- */

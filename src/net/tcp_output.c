@@ -11,7 +11,7 @@
  * window and keepalives are empty segments just below the window, which every TCP answers (RFC 1122 4.2.3.6); the octet that
  * RFC 9293 3.8.6.1 would send can be refused, this cannot.
  *
- * When the device is full the flow stays on the output list and nothing has changed. */
+ * When the device is full, or net_output() has sent its share, the flow stays on the output list and nothing has changed. */
 #include <string.h>
 #include "net/tcp_private.h"
 #include "net/tcp_answer.h"
@@ -88,9 +88,10 @@ static uint16_t tcp_gso_bytes(const struct tcp *t, const struct tcp_segment *s,
     return payload_bytes > mss ? mss : 0;
 }
 
-/* False: the device is full. o->len_bytes is what went. */
+/* False: the device is full, or enough was sent for now. o->len_bytes is what went. */
 static bool tcp_send(struct tcp *t, struct tcp_outgoing *o)
 {
+    struct net *net = t->work->engine->net;
     struct packet_out p;
     struct ip_header ip;
     bool is_syn = (o->flags & TCP_SYN) != 0;
@@ -103,6 +104,8 @@ static bool tcp_send(struct tcp *t, struct tcp_outgoing *o)
     };
     bool sent;
 
+    if (o->len_bytes > 0 && net->output_left == 0)
+        return false;
     p.slices_count = 0;
     p.payload_bytes = 0;
     if (o->len_bytes > 0) {
@@ -121,8 +124,8 @@ static bool tcp_send(struct tcp *t, struct tcp_outgoing *o)
     tcp_fill_options(t, &s);
     p.gso_bytes = tcp_gso_bytes(t, &s, p.payload_bytes);
     flow_ip_header(t, &ip);
-    tcp_out_begin(t->work->engine->net, &p, &ip, &s);
-    sent = net_send(t->work->engine->net, &p);
+    tcp_out_begin(net, &p, &ip, &s);
+    sent = net_send(net, &p);
     if (sent && (o->flags & TCP_ACK))
         tcp_acked_all(t);
     return sent;

@@ -109,7 +109,7 @@ static void a_removed_flow_is_on_no_queue_and_has_no_timer(void **state)
 
 struct sender {
     struct flow flow;
-    bool again;
+    bool again, is_bulk; /* is_bulk: sends all that one call may, and has more */
     int sent, expired;
 };
 
@@ -128,7 +128,9 @@ static bool sender_output(void *tcp, struct flow *f, uint64_t now_ns)
         return false;
     device_takes--;
     s->sent++;
-    return true;
+    if (s->is_bulk)
+        rig.net.output_left = 0;
+    return !s->is_bulk;
 }
 
 static void sender_expire(void *tcp, struct flow *f, uint64_t now_ns)
@@ -195,6 +197,22 @@ static void when_the_device_is_full_the_others_keep_their_turns(void **state)
     net_output(&rig.net, rig.now_ns);
     assert_int_equal(senders[0].sent, 2);
     assert_true(list_is_empty(&rig.net.output));
+    senders_end();
+}
+
+static void who_has_sent_all_that_one_call_may_goes_behind_the_others(void **state)
+{
+    (void)state;
+    senders_begin();
+    senders[0].is_bulk = true;
+    net_output(&rig.net, rig.now_ns);
+    assert_int_equal(senders[0].sent, 1);
+    assert_int_equal(senders[1].sent, 0);
+    device_takes = 2;
+    net_output(&rig.net, rig.now_ns);
+    assert_int_equal(senders[0].sent, 1);
+    assert_int_equal(senders[1].sent, 1);
+    assert_int_equal(senders[2].sent, 1);
     senders_end();
 }
 
@@ -374,6 +392,7 @@ int main(void)
         T(a_removed_flow_is_on_no_queue_and_has_no_timer),
         T(whoever_asks_again_waits_for_the_next_call),
         T(when_the_device_is_full_the_others_keep_their_turns),
+        T(who_has_sent_all_that_one_call_may_goes_behind_the_others),
         T(timers_of_tcp_flows_go_to_the_engine),
         T(a_ready_flow_shows_once),
         T(under_critical_pressure_new_flows_are_refused_and_the_oldest_idle_mappings_go),

@@ -200,6 +200,28 @@ static void super_segments_are_four_times_as_long_where_the_device_takes_them(vo
     }
 }
 
+static void one_call_sends_no_more_packets_than_their_answers_have_room(void **state)
+{
+    enum { PART = 1460, ALL = 170 * PART };
+    struct tcp_rig r;
+    uint32_t first;
+
+    (void)state;
+    rig_init(&r);
+    r.net.config.device_splits = true;
+    rig_enter(&r, TCP_ESTABLISHED);
+    r.t->snd_wnd = r.t->work->cc.cwnd_bytes = 1024 * 1024;
+    r.t->work->last_sent_ns = r.now_ns;
+    rig_write(&r, ALL);
+    net_output(&r.net, r.now_ns);
+    first = r.t->snd_nxt - r.t->snd_una;
+    assert_in_range(first, NET_OUTPUT_PACKETS * PART, ALL - 1);
+    net_output(&r.net, r.now_ns);
+    assert_int_equal(r.t->snd_nxt - r.t->snd_una, ALL);
+    assert_true(list_is_empty(&r.net.output));
+    rig_deinit(&r);
+}
+
 /* An error about a segment of ours that began at seq. */
 static enum drop in_icmp(struct tcp_rig *r, uint32_t seq, const struct icmp_message *m)
 {
@@ -332,6 +354,7 @@ int main(void)
         cmocka_unit_test(initial_numbers_differ_by_tuple_and_advance_with_the_clock),
         cmocka_unit_test(super_segments_leave_room_for_sack_blocks),
         cmocka_unit_test(super_segments_are_four_times_as_long_where_the_device_takes_them),
+        cmocka_unit_test(one_call_sends_no_more_packets_than_their_answers_have_room),
         cmocka_unit_test(too_big_is_believed_about_what_is_in_flight_only),
         cmocka_unit_test(too_big_never_goes_below_the_floor),
         cmocka_unit_test(errors_about_our_syn_end_the_dial_only_when_they_say_unreachable),
