@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "sock/loop_private.h"
 
 struct notes {
     struct adit_loop *loop;
@@ -532,6 +533,16 @@ static void memory_of_a_host_is_on_the_workers_budget_and_what_is_left_goes_with
     assert_int_equal(memory.used_bytes, 0);
 }
 
+static void a_loop_that_saves_power_never_looks_again(void **state)
+{
+    const struct loop_config config = {.saves_power = true};
+    struct adit_loop *l = rig_loop_with(&config);
+
+    (void)state;
+    assert_false(spin_begins(&l->spin));
+    loop_free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -550,6 +561,7 @@ int main(void)
         cmocka_unit_test(those_that_an_iteration_serves_share_it),
         cmocka_unit_test(a_public_watch_tells_only_what_was_asked_and_may_stop_itself),
         cmocka_unit_test(memory_of_a_host_is_on_the_workers_budget_and_what_is_left_goes_with_the_loop),
+        cmocka_unit_test(a_loop_that_saves_power_never_looks_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
