@@ -54,7 +54,7 @@ enum { SAMPLES = sizeof(samples) / sizeof(samples[0]) };
 /* To be freed. Never NULL. */
 static inline uint8_t *exact_copy(const void *data, size_t len_bytes)
 {
-    uint8_t *copy = malloc(len_bytes ? len_bytes : 1);
+    uint8_t *copy = calloc(len_bytes ? len_bytes : 1, 1); /* zeroed: compilers see that an empty one is not read uninitialized */
 
     if (!copy)
         abort();
