@@ -204,7 +204,6 @@ static void a_stalled_reader_holds_no_buffer_much_larger_than_what_waits(void **
     rig_deinit(&r);
 }
 
-/* All at once; then one that reads gets all that it asks for, and what waits is delivered to each of the others. */
 /* They acknowledge nothing for a while, and their windows would take everything. */
 static void many_downloads_leave_memory_for_others_and_a_few_may_hold_much(void **state)
 {
@@ -242,6 +241,7 @@ static void many_downloads_leave_memory_for_others_and_a_few_may_hold_much(void 
     rig_deinit(&r);
 }
 
+/* All at once; then one that reads gets all that it asks for, and what waits is delivered to each of the others. */
 static void ten_thousand_stalled_readers_fit_and_starve_nobody(void **state)
 {
     static struct tcp *stalled[STALLED];
