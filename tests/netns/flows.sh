@@ -119,10 +119,10 @@ watch_memory()
 slow_ends()
 {
     watch_memory passes "a server that does not read for 1.5 s" "${inside[@]}" "$talk" slow-server $server4 $((200 * MB)) 1500
-    at_most "kB of adit's memory for it" "$(cat $run/most)" 10000
+    memory_at_most "kB of adit's memory for it" "$(cat $run/most)" 10000
     watch_memory passes "a client that does not read for 1.5 s, and rests" \
         "${inside[@]}" "$talk" slow-client $server4 $((100 * MB)) 1500
-    at_most "kB of adit's memory for it" "$(cat $run/most)" 10000
+    memory_at_most "kB of adit's memory for it" "$(cat $run/most)" 10000
     talks "single octets, one after the other" drip 500
 }
 
@@ -159,7 +159,7 @@ many_connections()
     report $? "and 500 that waited for them"
     exec 8>&- 9>&-
     sed '/^open$/d; s/^/     | /' $run/hold8 $run/hold9
-    at_most "octets of adit's memory for each of the 2,000" $(((after - before) * 1024 / 2000)) 1024
+    memory_at_most "octets of adit's memory for each of the 2,000" $(((after - before) * 1024 / 2000)) 1024
 }
 
 # capture NAME COMMAND...: `tcpdump` (or what leads to it) writes what it sees of port 7007 to NAME.pcap.

@@ -84,7 +84,7 @@ comes_to()
         [ "$now" -gt "$2" ] || break
         sleep 0.2
     done
-    at_most "$1" "$now" "$2"
+    memory_at_most "$1" "$now" "$2"
 }
 
 # How often the threads of adit have run.
@@ -126,7 +126,7 @@ idle()
     local empty full count=9000
     roomy_open --via discard
     empty=$(adit_memory)
-    at_most "kB of memory at the start" "$empty" 1024
+    memory_at_most "kB of memory at the start" "$empty" 1024
     sleeps "with no flow at all"
     open_many quiet $count 10.99.1.1 10.99.1.2
     sleep 2
@@ -144,7 +144,7 @@ workers()
 {
     tunnel_open --dns 192.0.2.53 --workers 4
     sleep 1
-    at_most "kB of memory at the start, of four workers" "$(adit_memory)" 1024
+    memory_at_most "kB of memory at the start, of four workers" "$(adit_memory)" 1024
     tunnel_close
 }
 
@@ -156,7 +156,7 @@ burst()
     open_many stalled $count $server4
     [ "$opened" = $count ]
     report $? "$opened connections whose readers stall are open"
-    at_most "kB of memory" "$(adit_memory)" $((empty + 64 * 1024)) # a quarter of the budget
+    memory_at_most "kB of memory" "$(adit_memory)" $((empty + 64 * 1024)) # a quarter of the budget
     watch_memory passes "100 MB down beside them" "${inside[@]}" "$talk" download $server4 $((100 * MB))
     end_many
     comes_to "kB after they have ended" $((empty + 2048))
@@ -178,7 +178,7 @@ much_down()
 meanwhile()
 {
     watch_memory passes "$1 beside them" "${@:2}"
-    at_most "kB of memory meanwhile" $most $mobile_kb
+    memory_at_most "kB of memory meanwhile" $most $mobile_kb
 }
 
 mobile()
@@ -186,10 +186,10 @@ mobile()
     local count=9990 # leaves ten for those beside them
     roomy_open --preset mobile
     watch_memory passes "64 downloads, none of them reset" "${inside[@]}" "$bulk" down $server4 $port 64 2000
-    at_most "kB of memory meanwhile" $most $mobile_kb
+    memory_at_most "kB of memory meanwhile" $most $mobile_kb
     open_many stalled 3000 $server4
     echo "     $opened connections whose readers stall"
-    at_most "kB of memory" "$(adit_memory)" $mobile_kb
+    memory_at_most "kB of memory" "$(adit_memory)" $mobile_kb
     end_many
     open_many echo $count $server4
     echo "     $opened connections: $(adit_memory) kB"
@@ -198,7 +198,7 @@ mobile()
     meanwhile "eight uploads" "${inside[@]}" "$bulk" up $server4 $port 8 2000
     watch_memory much_down >$run/much
     report $? "eight downloads and trains of datagrams beside them"
-    at_most "kB of memory meanwhile" $most $mobile_kb
+    memory_at_most "kB of memory meanwhile" $most $mobile_kb
     status 124 "more than 10,000 are refused" "${inside[@]}" timeout 1.5 "$hold" echo $server4 $port 11
     end_clients
     tunnel_close

@@ -61,7 +61,7 @@ stalls()
     before=$(adit_memory)
     talks "100 MB to a server that waits 1 s" slow-server $((100 * MB)) 1000
     talks "100 MB to a client that waits 1 s" slow-client $((100 * MB)) 1000
-    at_most "kB that adit holds more" $(($(adit_memory) - before)) 2048
+    memory_at_most "kB that adit holds more" $(($(adit_memory) - before)) 2048
 }
 
 topology

@@ -57,7 +57,7 @@ flood()
     before=$(adit_memory)
     status 0 "50000 segments of nobody, and RSTs for them" "${inside[@]}" python3 "$here/crafted.py" flood $server4 50000
     sed 's/^/     /' $run/out
-    at_most "adit's memory grew by kB" $(($(adit_memory) - before)) 2000
+    memory_at_most "adit's memory grew by kB" $(($(adit_memory) - before)) 2000
     still_works
     tunnel_close
 }
