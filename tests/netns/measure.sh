@@ -75,7 +75,8 @@ sys.path.insert(0, sys.argv[1])
 import stages
 calls = ["finish_task_switch __schedule ep_poll __x64_sys_epoll_wait entry_SYSCALL_64_after_hwframe epoll_wait",
          "_copy_to_iter tun_do_read tun_chr_read_iter vfs_read entry_SYSCALL_64_after_hwframe __libc_read",
-         "tcp_v4_rcv __netif_receive_skb_one_core tcp_sendmsg __sys_sendmsg do_syscall_64 entry_SYSCALL_64_after_hwframe __libc_sendmsg relay_pump",
+         "tcp_v4_rcv __netif_receive_skb_one_core tcp_sendmsg __sys_sendmsg do_syscall_64 "
+         "entry_SYSCALL_64_after_hwframe __libc_sendmsg relay_pump",
          "fput do_syscall_64 entry_SYSCALL_64_after_hwframe epoll_wait", "net_input worker_receive"]
 script = "\n\n".join("\n".join("\tffff " + f for f in c.split()) for c in calls)
 want = {"TUN read": 0.25, "send": 0.25, "other calls": 0.25, "own": 0.25, "copies": 0.25, "receiver": 0.25}
