@@ -243,11 +243,11 @@ static void worker_turn(void *ctx, uint64_t now_ns)
     worker_poll_device(w, now_ns);
     crew_receive(w->crew, w->index, &w->bufs, worker_take, w);
     for (int pass = 0; pass < WORKER_PASSES; pass++) {
+        if (pass > 0 && !worker_receive_more(w, now_ns) && list_is_empty(&w->net.ready))
+            break;
         worker_serve(w);
         net_expire(&w->net, now_ns);
         net_output(&w->net, now_ns);
-        if (!worker_receive_more(w, now_ns) && list_is_empty(&w->net.ready))
-            break;
     }
     w->turn_bytes = 0;
     stack_settle(&w->stack);
