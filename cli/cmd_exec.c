@@ -92,6 +92,22 @@ static bool address_is_loopback(const adit_addr *a)
     return a->family == 4 ? a->ip[12] == 127 : memcmp(a->ip, one, sizeof(one)) == 0;
 }
 
+/* Options of which one would make another mean nothing, and nobody would be told. */
+static int args_check(const struct exec_args *args, struct complaint *why)
+{
+    bool is_userspace = strcmp(args->stack, "userspace") == 0 || strcmp(args->stack, "gvisor") == 0;
+    const char *of_kernel = args->kernel_for ? "--kernel-for" : args->engine ? "--engine" : NULL;
+
+    if (!of_kernel || (!is_userspace && (args->workers == 1 || *args->stack)))
+        return 0; /* what contradicts a stack that is named, the library says */
+    complaint_what(why, "%s means nothing where all TCP ends in adit", of_kernel);
+    if (is_userspace)
+        complaint_evidence(why, "--stack %s", args->stack);
+    else
+        complaint_evidence(why, "--workers %u need the stack userspace", (unsigned)args->workers);
+    return complaint_fix(why, "leave one of them out");
+}
+
 static int dns_prepare(struct exec_dns *d, const struct exec_args *args, struct complaint *why)
 {
     char host_text[RESOLV_TEXT_BYTES];
@@ -200,7 +216,7 @@ static int exec_command(const struct exec_args *args, char **argv, const sigset_
     struct tunnel tunnel = {0};
     double started = summary_clock_seconds();
     int status = STATUS_NOT_STARTED;
-    bool ok = dns_prepare(&dns, args, &why) == 0;
+    bool ok = args_check(args, &why) == 0 && dns_prepare(&dns, args, &why) == 0;
     outside.aliases_count = dns.aliases_count;
     ok = ok && tunnel_init(&tunnel, &outside, &why) == 0;
     password_hide(args->via);

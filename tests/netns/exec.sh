@@ -172,6 +172,12 @@ fails_closed()
     status 125 "a stack that is not there" "${adit_exec[@]}" --stack nonsense -- touch $run/ran
     status 125 "several workers with the kernel's TCP" "$adit" exec --workers 2 --stack system -- touch $run/ran
     says "says why, and what to do" 'runs one worker: the kernel accepts at one place'
+    status 125 "ports for the kernel where it has none" "$adit" exec --stack userspace --kernel-for 80 -- touch $run/ran
+    says "says what means nothing" '--kernel-for means nothing'
+    status 125 "ports for the kernel and several workers" "$adit" exec --workers 2 --kernel-for 80 -- touch $run/ran
+    says "says why" '--workers 2 need the stack userspace'
+    status 125 "an engine of the kernel's where it has nothing" "$adit" exec --stack gvisor --engine nat -- touch $run/ran
+    says "says which" 'evidence .*--stack gvisor'
     status 125 "a preset that is not there" "${adit_exec[@]}" --preset nonsense -- touch $run/ran
     status 125 "no command at all" "${adit_exec[@]}"
     chmod 0600 /dev/net/tun
