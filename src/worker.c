@@ -361,7 +361,9 @@ static int worker_copy_listeners(struct worker *w, adit_error *err)
 
         if (fd < 0) {
             os = errno;
-            return error_setf(err, error_from_errno(os), os, "listeners", "pass on what adit_device_listen() gave",
+            return error_setf(err, error_from_errno(os), os, "listeners",
+                              os == EMFILE ? "the limit of open files (ulimit -n) is reached"
+                                           : "pass on what adit_device_listen() gave",
                               "a listening socket cannot be duplicated: %s", strerror(os));
         }
         w->listeners[w->listeners_count++] = fd;

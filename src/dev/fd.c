@@ -105,7 +105,8 @@ static int fd_duplicate(int from, adit_error *err)
         if (flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0)
             return fd;
     }
-    error_setf(err, error_from_errno(errno), errno, "fcntl", "is it open in this process?",
+    error_setf(err, error_from_errno(errno), errno, "fcntl",
+               errno == EMFILE ? "the limit of open files (ulimit -n) is reached" : "is it open in this process?",
                "descriptor %d: %s", from, strerror(errno));
     if (fd >= 0)
         close(fd);

@@ -162,6 +162,7 @@ behind_a_proxy()
 
 fails_closed()
 {
+    local files
     status 125 "a URL that means nothing" "${adit_exec[@]}" --via nonsense://x -- touch $run/ran
     status 125 "a capture that cannot be written" "${open_exec[@]}" --pcap /nonexistent/x -- \
         touch $run/ran
@@ -180,6 +181,12 @@ fails_closed()
     says "says which" 'evidence .*--stack gvisor'
     status 125 "a preset that is not there" "${adit_exec[@]}" --preset nonsense -- touch $run/ran
     status 125 "no command at all" "${adit_exec[@]}"
+    for files in $(seq 12 26); do
+        (ulimit -n "$files" && "${adit_exec[@]}" -- true)
+    done >$run/out 2>&1
+    says "too few open files are named with their limit" 'fix .*ulimit -n'
+    ! grep -q 'is it open in this process\|pass on what' $run/out
+    report $? "and nothing else is blamed"
     chmod 0600 /dev/net/tun
     status 125 "a device node that this user may not open" "${ordinary[@]}" "${adit_exec[@]}" -- \
         touch $run/ran
