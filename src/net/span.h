@@ -55,7 +55,7 @@ void span_commit(struct span_queue *q, struct pool *spans, uint32_t len_bytes);
 void span_release_reserved(struct span_queue *q, struct pool *spans);
 void span_settle(struct span_queue *q, struct pool *spans, struct buf_pool *bufs);
 /* Puts all octets into one buffer of their size, where that is less than half of what they hold now. No place in the queue
- * is valid after it, and nothing may be reserved. */
+ * is valid after it, and nothing is reserved. */
 void span_compact(struct span_queue *q, struct pool *spans, struct buf_pool *bufs);
 void span_clear(struct span_queue *q, struct pool *spans); /* what is reserved, too */
 /* `at` moved on by len_bytes, which must be in the queue. */

@@ -284,13 +284,12 @@ static void tcp_start_send_timer(struct tcp *t, enum tcp_send_timer what, uint64
     tcp_set_timer(t, TCP_TIMER_SEND, deadline_ns);
 }
 
-/* Nothing is in flight, so there are no runs, and the window does not take what waits: that may be for hours. A handler that is
- * about to write keeps its place. */
+/* Nothing is in flight, so there are no runs, and the window does not take what waits: that may be for hours. */
 static void tcp_compact_stock(struct tcp *t)
 {
     struct tcp_engine *e = t->work->engine;
 
-    if (t->snd_wnd >= t->work->tx.bytes || t->work->tx.reserved)
+    if (t->snd_wnd >= t->work->tx.bytes)
         return;
     span_compact(&t->work->tx, &e->span_pool, e->net->bufs);
     t->work->tx_next = (struct span_place){0};

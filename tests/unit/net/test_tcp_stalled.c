@@ -204,7 +204,89 @@ static void a_stalled_reader_holds_no_buffer_much_larger_than_what_waits(void **
     rig_deinit(&r);
 }
 
-/* They acknowledge nothing for a while, and their windows would take everything. */
+/* It acknowledges nothing for a while, and its windows would take much. */
+static struct tcp *open_download(struct tcp_rig *r, uint16_t port, uint32_t wnd)
+{
+    struct tcp *t = open_one(r, port, WINDOW);
+
+    t->snd_wnd = t->snd_wnd_max = wnd;
+    t->work->cc.cwnd_bytes = wnd;
+    t->work->last_sent_ns = r->now_ns; /* it has just got there */
+    return t;
+}
+
+/* What it holds in the end. */
+static uint32_t hold_all(struct tcp_rig *r, struct tcp *t)
+{
+    while (write_all(t) > 0)
+        rig_forget_output(r);
+    return t->work->tx.bytes;
+}
+
+static void a_flow_holds_half_of_what_is_left_be_it_in_free_buffers(void **state)
+{
+    enum { DOWNLOADS = 8, BUDGET_BYTES = 6 * 1024 * 1024, MUCH_BYTES = 8 * 1024 * 1024, NEAR_BYTES = 128 * 1024 };
+    static struct tcp *download[DOWNLOADS];
+    struct tcp_rig r;
+    uint32_t left_bytes;
+
+    (void)state;
+    rig_init_large(&r);
+    r.memory.budget_bytes = BUDGET_BYTES;
+    r.net.config.tx_buffer_bytes = MUCH_BYTES;
+    r.bufs.cached_max_bytes = BUDGET_BYTES / 2;
+    for (int i = 0; i < DOWNLOADS; i++)
+        download[i] = open_download(&r, (uint16_t)(20000 + i), MUCH_BYTES);
+    left_bytes = (uint32_t)memory_left(&r.memory, MEMORY_HIGH);
+    assert_in_range(hold_all(&r, download[0]), left_bytes / 3 - NEAR_BYTES, left_bytes / 3 + NEAR_BYTES);
+    for (int i = 1; i < DOWNLOADS; i++)
+        (void)hold_all(&r, download[i]);
+    for (int i = 0; i < DOWNLOADS; i++)
+        end_one(download[i]);
+    rig_drain_ready(&r);
+    assert_in_range(r.bufs.cached_bytes, BUDGET_BYTES / 3, BUDGET_BYTES / 2);
+    download[0] = open_download(&r, 1000, MUCH_BYTES);
+    assert_in_range(hold_all(&r, download[0]), left_bytes / 3 - NEAR_BYTES, left_bytes / 3 + NEAR_BYTES);
+    end_one(download[0]);
+    rig_deinit(&r);
+}
+
+static void what_was_reserved_and_not_written_goes_with_the_turn_or_the_flow(void **state)
+{
+    struct tcp_rig r;
+    struct stream *s;
+    adit_iov iov[2];
+
+    (void)state;
+    rig_init(&r);
+    rig_established(&r);
+    s = tcp_stream(r.t);
+    assert_in_range(s->ops->reserve(s, iov, 2), 1, 2);
+    assert_in_range(r.bufs.used, 1, 2);
+    rig_sleep(&r, 3000000000);
+    assert_true(tcp_is_awake(r.t));
+    s->ops->settle(s);
+    assert_int_equal(r.bufs.used, 0);
+    rig_sleep(&r, 3000000000);
+    assert_false(tcp_is_awake(r.t));
+    assert_in_range(s->ops->reserve(s, iov, 2), 1, 2);
+    s->ops->abort(s);
+    assert_int_equal(r.bufs.used, 0);
+    rig_deinit(&r);
+}
+
+static void where_nothing_is_left_a_flow_may_hold_little(void **state)
+{
+    struct tcp_rig r;
+
+    (void)state;
+    rig_init(&r);
+    r.t = open_download(&r, 40000, 32 * WINDOW);
+    rig_press(&r, 85);
+    assert_int_equal(hold_all(&r, r.t), TCP_PRESSED_WINDOW);
+    rig_deinit(&r);
+}
+
 static void many_downloads_leave_memory_for_others_and_a_few_may_hold_much(void **state)
 {
     enum { DOWNLOADS = 64, BUDGET_BYTES = 6272 * 1024, FLOW_BYTES_MAX = 512 * 1024, WSCALE_LOG2 = 5 };
@@ -215,15 +297,9 @@ static void many_downloads_leave_memory_for_others_and_a_few_may_hold_much(void 
     rig_init_large(&r);
     r.memory.budget_bytes = BUDGET_BYTES;
     r.net.config.tx_buffer_bytes = FLOW_BYTES_MAX;
-    for (int i = 0; i < DOWNLOADS; i++) {
-        download[i] = open_one(&r, (uint16_t)(20000 + i), WINDOW);
-        download[i]->snd_wnd = download[i]->snd_wnd_max = WINDOW << WSCALE_LOG2;
-        download[i]->work->cc.cwnd_bytes = WINDOW << WSCALE_LOG2;
-        download[i]->work->last_sent_ns = r.now_ns; /* it has just got there */
-    }
-    while (write_all(download[0]) > 0)
-        rig_forget_output(&r);
-    assert_int_equal(download[0]->work->tx.bytes, FLOW_BYTES_MAX);
+    for (int i = 0; i < DOWNLOADS; i++)
+        download[i] = open_download(&r, (uint16_t)(20000 + i), WINDOW << WSCALE_LOG2);
+    assert_int_equal(hold_all(&r, download[0]), FLOW_BYTES_MAX);
     for (int turn = 0; turn < 100; turn++) {
         for (int i = 0; i < DOWNLOADS; i++) {
             (void)write_all(download[i]);
@@ -279,6 +355,9 @@ int main(void)
         cmocka_unit_test(a_window_that_opens_by_little_is_filled_when_nothing_else_waits),
         cmocka_unit_test(where_memory_is_not_plenty_a_closed_window_has_little_behind_it),
         cmocka_unit_test(a_stalled_reader_holds_no_buffer_much_larger_than_what_waits),
+        cmocka_unit_test(a_flow_holds_half_of_what_is_left_be_it_in_free_buffers),
+        cmocka_unit_test(what_was_reserved_and_not_written_goes_with_the_turn_or_the_flow),
+        cmocka_unit_test(where_nothing_is_left_a_flow_may_hold_little),
         cmocka_unit_test(many_downloads_leave_memory_for_others_and_a_few_may_hold_much),
         cmocka_unit_test(ten_thousand_stalled_readers_fit_and_starve_nobody),
     };

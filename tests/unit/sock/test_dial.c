@@ -213,12 +213,18 @@ static void a_dial_can_be_cancelled_at_any_time(void **state)
     close(fd);
 }
 
+struct kept {
+    struct watch watch;
+    unsigned events;
+};
+
 static void note_ready(struct watch *w, unsigned events)
 {
-    (void)w, (void)events;
+    LIST_ENTRY(w, struct kept, watch)->events |= events;
 }
 
-/* It stays registered under the caller's watch; cancelled at any time, nothing is left. */
+/* It stays registered under the caller's watch, which was told that it can be written to; cancelled at any time, nothing is
+ * left. */
 static void a_registration_can_be_kept(void **state)
 {
     int before = count_fds(), turns;
@@ -231,19 +237,20 @@ static void a_registration_can_be_kept(void **state)
     for (turns = 0; turns < 4; turns++) {
         struct adit_loop *l = rig_loop();
         struct dialled o = {0};
-        struct watch kept;
+        struct kept kept = {0};
         struct dial *d = dial_start(l, &c, ADIT_PROTO_TCP, &to, 0, FIVE_SECONDS_NS, on_dialled, &o);
 
-        dial_keep(d, &kept, note_ready);
+        dial_keep(d, &kept.watch, note_ready);
         for (int n = 0; n < turns && o.told == 0; n++)
             rig_turn(l, 1);
         if (o.told == 0) {
             dial_cancel(d);
         } else {
             assert_int_equal(o.err, 0);
-            assert_ptr_equal(kept.loop, l);
-            assert_int_equal(kept.fd, o.s);
-            watch_remove(&kept);
+            assert_ptr_equal(kept.watch.loop, l);
+            assert_int_equal(kept.watch.fd, o.s);
+            assert_true(kept.events & ADIT_WRITE);
+            watch_remove(&kept.watch);
             close(o.s);
         }
         loop_free(l);

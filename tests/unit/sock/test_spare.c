@@ -268,6 +268,21 @@ static void without_a_spare_descriptors_that_are_out_are_a_limit(void **state)
     rig_close(&r);
 }
 
+static void spares_are_closed_for_no_other_reason(void **state)
+{
+    struct spare_rig r;
+
+    (void)state;
+    rig_open_with_a_spare(&r);
+    assert_false(spares_make_room(r.loop, EACCES));
+    assert_int_equal(r.loop->spares.count, 1);
+    assert_true(spares_make_room(r.loop, ENFILE));
+    assert_int_equal(r.loop->spares.count, 0);
+    assert_false(spares_make_room(r.loop, ENFILE));
+    assert_false(spares_make_room(NULL, ENFILE));
+    rig_close(&r);
+}
+
 static void a_server_that_is_gone_refuses(void **state)
 {
     struct spare_rig r;
@@ -295,6 +310,7 @@ int main(void)
         cmocka_unit_test(spares_are_closed_after_a_second),
         cmocka_unit_test(whatever_needs_a_descriptor_gets_that_of_a_spare_where_they_are_out),
         cmocka_unit_test(without_a_spare_descriptors_that_are_out_are_a_limit),
+        cmocka_unit_test(spares_are_closed_for_no_other_reason),
         cmocka_unit_test(a_server_that_is_gone_refuses),
     };
 
