@@ -9,7 +9,7 @@
  *                                          (while there is something; eight times at most)
  *     settle buffers -> report
  *
- * What a turn received is thereby handed over together and acknowledged once, in the same turn. A bound that was
+ * What was received together is thereby handed over together and acknowledged once, in the same turn. A bound that was
  * reached ends the turn, not the work: worker_next_ns() says that the next turn is due at once, and the sockets get theirs
  * in between.
  *

@@ -13,7 +13,7 @@
  *
  * A flow is born PENDING by a SYN, unanswered, until its handler accepts or rejects it. Nothing calls back: whatever may
  * interest those above puts the flow on the ready list, and shows in stream_events(). What is to be sent is sent when
- * net_output() comes round, once a turn, so that one ACK answers all that a turn received and consumed.
+ * net_output() comes round, after handlers ran, so that one ACK answers all that came together and was consumed.
  *
  * Ownership: from the moment that a flow is on the ready list for the first time, whoever serves the list owns it, and
  * calls stream->ops->free once STREAM_CLOSED shows. A flow in TIME-WAIT is kept by the engine after that. */
