@@ -2,10 +2,12 @@
 /* kernel_stream: the functions of net/stream.h on the kernel's TCP.
  *
  *   peek:    what was received into `rx` and not consumed; recv() when that is empty
+ *   reserve: room in `tx`; while much moves, as much as the socket takes now
  *   commit:  send() from `tx`; what the socket does not take stays there, and reserve gives no room until it is gone
  *
  * So at most one buffer a direction is between the handler and the kernel, and none when the flow is idle: not reading closes
- * the kernel's window, and not being read fills its send buffer. The socket is watched edge-triggered, registered once.
+ * the kernel's window, and not being read fills its send buffer: what a client does not read is left where it came from. The
+ * socket is watched edge-triggered, registered once.
  *
  * Bulk passes both by, from socket to pipe and back (fill, drain), while nothing is in `rx` or `tx`.
  *
@@ -18,9 +20,11 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include "base/error.h"
 #include "sock/sock.h"
@@ -154,6 +158,25 @@ static struct buf *kernel_buf(struct kernel_stream *k, struct kernel_piece *p)
         loop_timer_set(k->loop, &k->timer, loop_now_ns(k->loop) + KERNEL_STARVED_NS);
     }
     return p->buf;
+}
+
+/* What the socket takes now, as far as the kernel says. 0: nothing is worth a call, and room will be a new edge: asking poll()
+ * for it is what makes the kernel tell. */
+static size_t kernel_room(struct kernel_stream *k)
+{
+    struct pollfd room = {.fd = k->fd, .events = POLLOUT};
+    uint32_t memory[SK_MEMINFO_VARS] = {0};
+    socklen_t len_bytes = sizeof(memory);
+    uint32_t buffer_bytes, queued_bytes;
+
+    if (getsockopt(k->fd, SOL_SOCKET, SO_MEMINFO, memory, &len_bytes) < 0)
+        return KERNEL_BULK_BYTES;
+    buffer_bytes = memory[SK_MEMINFO_SNDBUF];
+    queued_bytes = memory[SK_MEMINFO_WMEM_QUEUED];
+    if (buffer_bytes >= queued_bytes + KERNEL_SMALL_BYTES)
+        return buffer_bytes - queued_bytes;
+    k->writable = poll(&room, 1, 0) != 0;
+    return k->writable ? KERNEL_SMALL_BYTES : 0;
 }
 
 /* -------------------------------------------------------------------------------------- receiving -- */
@@ -356,6 +379,7 @@ static void kernel_consume(struct stream *s, size_t len_bytes)
 static int kernel_reserve(struct stream *s, adit_iov *iov, int iov_max)
 {
     struct kernel_stream *k = kernel_of(s);
+    size_t room = KERNEL_SMALL_BYTES;
     struct buf *b;
 
     (void)iov_max;
@@ -365,10 +389,12 @@ static int kernel_reserve(struct stream *s, adit_iov *iov, int iov_max)
         return ADIT_ECLOSED;
     if (!(kernel_events(s) & STREAM_WRITE))
         return ADIT_EAGAIN;
-    b = kernel_buf(k, &k->tx);
+    if (k->is_bulk)
+        room = kernel_room(k);
+    b = room > 0 ? kernel_buf(k, &k->tx) : NULL;
     if (!b)
         return ADIT_EAGAIN;
-    iov[0] = (adit_iov){.base = b->data, .len = b->capacity};
+    iov[0] = (adit_iov){.base = b->data, .len = room < b->capacity ? room : b->capacity};
     return 1;
 }
 
