@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 #include "base/error.h"
 
 #define LOOP_NO_SLOT UINT32_MAX
@@ -512,6 +513,23 @@ static void loop_close_uv(struct adit_loop *l)
     (void)rc;
 }
 
+/* libuv makes a pipe once for the process, which it ends where there is no descriptor for that, and takes two for a loop. */
+static int descriptors_probe(void)
+{
+    int first[2], second[2], rc;
+
+    if (pipe(first))
+        return -errno;
+    rc = pipe(second) ? -errno : 0;
+    close(first[0]);
+    close(first[1]);
+    if (rc == 0) {
+        close(second[0]);
+        close(second[1]);
+    }
+    return rc;
+}
+
 int loop_new(struct adit_loop **out, const struct loop_config *c, adit_error *err)
 {
     struct adit_loop *l = calloc(1, sizeof(*l));
@@ -540,7 +558,9 @@ int loop_new(struct adit_loop **out, const struct loop_config *c, adit_error *er
                   "the limit of open files (ulimit -n) may be reached");
         goto fail_memory;
     }
-    rc = uv_loop_init(&l->uv);
+    rc = descriptors_probe();
+    if (rc == 0)
+        rc = uv_loop_init(&l->uv);
     if (rc < 0) {
         rc = error_set(err, error_from_errno(-rc), -rc, "uv_loop_init", "cannot make an event loop",
                        "the limit of open files (ulimit -n) may be reached");

@@ -17,6 +17,7 @@
  * A reset by the client shows as an error of the socket and ends the stream at once, with what was not read; so does an
  * error of ours. When both directions have ended the socket is closed in order and the kernel does the rest. */
 #include "stack/kernel_stream.h"
+#include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -404,6 +405,7 @@ static void kernel_commit(struct stream *s, size_t len_bytes)
 
     if (kernel_is_over(k))
         return;
+    assert(len_bytes == 0 || (k->tx.buf && len_bytes <= k->tx.buf->capacity)); /* what reserve gave */
     k->tx.at = 0;
     k->tx.bytes = (uint32_t)len_bytes;
     k->is_bulk = len_bytes >= KERNEL_SMALL_BYTES;

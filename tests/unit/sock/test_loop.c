@@ -2,7 +2,9 @@
 #include "rig.h"
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "sock/loop_private.h"
 
@@ -533,6 +535,39 @@ static void memory_of_a_host_is_on_the_workers_budget_and_what_is_left_goes_with
     assert_int_equal(memory.used_bytes, 0);
 }
 
+/* In a process of its own, which has no loop yet. */
+static int loop_with_descriptors(rlim_t count)
+{
+    const struct rlimit limit = {.rlim_cur = count, .rlim_max = count};
+    const struct loop_config config = {0};
+    struct adit_loop *l;
+    adit_error err = {0};
+
+    if (setrlimit(RLIMIT_NOFILE, &limit))
+        return -1;
+    return loop_new(&l, &config, &err);
+}
+
+static void without_descriptors_there_is_an_error_and_no_end_of_the_process(void **state)
+{
+    int failed = 0, made = 0, status;
+
+    (void)state;
+    for (rlim_t count = 3; count < 12; count++) {
+        pid_t pid = fork();
+        int rc = pid == 0 ? loop_with_descriptors(count) : 0;
+
+        if (pid == 0)
+            _exit(rc == ADIT_ELIMIT ? 1 : rc == 0 ? 2 : 3);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        failed += WEXITSTATUS(status) == 1;
+        made += WEXITSTATUS(status) == 2;
+    }
+    assert_int_equal(failed + made, 9);
+    assert_true(failed > 0 && made > 0);
+}
+
 static void a_loop_that_saves_power_never_looks_again(void **state)
 {
     const struct loop_config config = {.saves_power = true};
@@ -546,6 +581,7 @@ static void a_loop_that_saves_power_never_looks_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_descriptors_there_is_an_error_and_no_end_of_the_process), /* before any loop */
         cmocka_unit_test(posts_of_another_thread_run_in_order),
         cmocka_unit_test(what_was_posted_before_the_loop_is_freed_runs),
         cmocka_unit_test(a_post_from_a_post_runs_without_a_wake_up_and_is_refused_at_the_end),
