@@ -70,7 +70,8 @@ static size_t device_row(struct device *d, int *row[FDS_MAX])
     return n;
 }
 
-static void ready_send(int control, struct sandbox_ready *ready)
+/* -1: it was not sent; errno says why. */
+static int ready_send(int control, struct sandbox_ready *ready)
 {
     int *row[FDS_MAX];
     int fds[FDS_MAX];
@@ -90,7 +91,19 @@ static void ready_send(int control, struct sandbox_ready *ready)
             fds[i] = *row[i];
         memcpy(CMSG_DATA(c), fds, fds_bytes);
     }
-    sendmsg(control, &m, MSG_NOSIGNAL);
+    return sendmsg(control, &m, MSG_NOSIGNAL) < 0 ? -1 : 0;
+}
+
+/* The kernel lets a user have no more descriptors on their way than one process may have open. */
+static void ready_tell(int control, struct sandbox_ready *ready)
+{
+    if (ready_send(control, ready) == 0)
+        return;
+    ready->ok = 0;
+    complaint_what(&ready->why, "the device's descriptors cannot be handed over");
+    complaint_os(&ready->why, "sendmsg", errno);
+    complaint_fix(&ready->why, "a larger limit of open files (ulimit -n)");
+    ready_send(control, ready);
 }
 
 static void child_main(int control, const struct sandbox_options *o)
@@ -98,7 +111,7 @@ static void child_main(int control, const struct sandbox_options *o)
     struct sandbox_ready ready = {0};
     sigprocmask(SIG_SETMASK, o->signals, NULL);
     ready.ok = child_setup(o, &ready.device, &ready.why) == 0;
-    ready_send(control, &ready);
+    ready_tell(control, &ready);
     device_close(&ready.device);
     char go;
     if (!ready.ok || read(control, &go, 1) != 1)
@@ -109,6 +122,7 @@ static void child_main(int control, const struct sandbox_options *o)
 
 /* ---- the parent ---- */
 
+/* The child's message; -1: there was none. *device gets the descriptors, none of them where not all could be taken. */
 static int ready_receive(int control, struct sandbox_ready *ready, struct device *device)
 {
     int *row[FDS_MAX];
@@ -127,11 +141,17 @@ static int ready_receive(int control, struct sandbox_ready *ready, struct device
     struct cmsghdr *c = CMSG_FIRSTHDR(&m);
     if (!c || c->cmsg_type != SCM_RIGHTS)
         return 0;
+    size_t received = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    memcpy(fds, CMSG_DATA(c), received * sizeof(int));
     *device = ready->device;
-    size_t count = device_row(device, row);
-    memcpy(fds, CMSG_DATA(c), count * sizeof(int));
-    for (size_t i = 0; i < count; i++)
-        *row[i] = fds[i];
+    if (received == device_row(device, row)) {
+        for (size_t i = 0; i < received; i++)
+            *row[i] = fds[i];
+        return 0;
+    }
+    *device = (struct device){0};
+    for (size_t i = 0; i < received; i++)
+        close(fds[i]);
     return 0;
 }
 
@@ -145,7 +165,11 @@ static int sandbox_await(struct sandbox *s, struct complaint *why)
     *why = ready.why;
     if (!ready.ok)
         return -1;
-    return 0;
+    if (s->device.fds_count > 0)
+        return 0;
+    complaint_what(why, "the device's descriptors cannot be taken");
+    complaint_evidence(why, "some were lost on their way from the process that opened them");
+    return complaint_fix(why, "a larger limit of open files (ulimit -n)");
 }
 
 int sandbox_open(struct sandbox *s, const struct sandbox_options *o, struct complaint *why)

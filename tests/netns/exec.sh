@@ -162,7 +162,7 @@ behind_a_proxy()
 
 fails_closed()
 {
-    local files
+    local files holder
     status 125 "a URL that means nothing" "${adit_exec[@]}" --via nonsense://x -- touch $run/ran
     status 125 "a capture that cannot be written" "${open_exec[@]}" --pcap /nonexistent/x -- \
         touch $run/ran
@@ -187,6 +187,17 @@ fails_closed()
     says "too few open files are named with their limit" 'fix .*ulimit -n'
     ! grep -q 'is it open in this process\|pass on what' $run/out
     report $? "and nothing else is blamed"
+    python3 -c 'import array, socket, time
+a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+a.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0] * 60))])
+print("held", flush=True)
+time.sleep(30)' >$run/held &
+    holder=$!
+    until grep -q held $run/held; do sleep 0.05; done
+    status 125 "a user with too many descriptors on their way" bash -c 'ulimit -n 40; exec "$@"' - "${adit_exec[@]}" -- \
+        touch $run/ran
+    says "is told so" 'fix .*ulimit -n'
+    kill $holder
     chmod 0600 /dev/net/tun
     status 125 "a device node that this user may not open" "${ordinary[@]}" "${adit_exec[@]}" -- \
         touch $run/ran
