@@ -193,7 +193,7 @@ a.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0] *
 print("held", flush=True)
 time.sleep(30)' >$run/held &
     holder=$!
-    until grep -q held $run/held; do sleep 0.05; done
+    wait_for grep -q held $run/held
     status 125 "a user with too many descriptors on their way" bash -c 'ulimit -n 40; exec "$@"' - "${adit_exec[@]}" -- \
         touch $run/ran
     says "is told so" 'fix .*ulimit -n'

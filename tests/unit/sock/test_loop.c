@@ -535,6 +535,34 @@ static void memory_of_a_host_is_on_the_workers_budget_and_what_is_left_goes_with
     assert_int_equal(memory.used_bytes, 0);
 }
 
+struct ending {
+    struct adit_loop *loop;
+    struct loop_timer timer;
+};
+
+static void ending_fire(struct loop_timer *t)
+{
+    loop_stop(LIST_ENTRY(t, struct ending, timer)->loop);
+}
+
+/* What was posted is an event, and after it nothing comes for longer than any window. */
+static void a_long_wait_after_an_event_takes_the_spin_back(void **state)
+{
+    struct notes n = {.loop = rig_loop()};
+    struct note one = {&n, 0};
+    struct ending e = {.loop = n.loop};
+
+    (void)state;
+    n.loop->spin.window_ns = SPIN_MAX_NS;
+    loop_timer_init(&e.timer, ending_fire);
+    loop_timer_set(n.loop, &e.timer, loop_now_ns(n.loop) + 20 * 1000000);
+    assert_int_equal(adit_post(n.loop, write_down, &one), 0);
+    loop_run(n.loop);
+    assert_int_equal(n.count, 1);
+    assert_int_equal(n.loop->spin.window_ns, SPIN_MIN_NS);
+    loop_free(n.loop);
+}
+
 /* In a process of its own, which has no loop yet. */
 static int loop_with_descriptors(rlim_t count)
 {
@@ -597,6 +625,7 @@ int main(void)
         cmocka_unit_test(those_that_an_iteration_serves_share_it),
         cmocka_unit_test(a_public_watch_tells_only_what_was_asked_and_may_stop_itself),
         cmocka_unit_test(memory_of_a_host_is_on_the_workers_budget_and_what_is_left_goes_with_the_loop),
+        cmocka_unit_test(a_long_wait_after_an_event_takes_the_spin_back),
         cmocka_unit_test(a_loop_that_saves_power_never_looks_again),
     };
 
