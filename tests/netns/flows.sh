@@ -260,14 +260,20 @@ to_adit()
 }
 
 # The clients of many downloads answer more packets than the queue holds, and others would lose theirs: a SYN waits a second then.
+# Whoever lets it overflow does so each time, and loses half; a machine that gives adit no turn for a while does it now and then.
+# So it is the best of three.
 answers_find_room()
 {
-    local before
-    before=$(to_adit)
-    passes "16 downloads" "${inside[@]}" iperf3 -c $server4 -n "$(megabytes 500 200)" -P 16 -R -J
-    # shellcheck disable=SC2046 # two words each
-    set -- $before $(to_adit)
-    at_most "percent of what their clients sent was lost" $(((100 * ($4 - $2)) / ($3 - $1 + 1))) 20
+    local before after lost least=100 _
+    for _ in 1 2 3; do
+        read -ra before <<<"$(to_adit)"
+        passes "16 downloads" "${inside[@]}" iperf3 -c $server4 -n "$(megabytes 500 200)" -P 16 -R -J
+        read -ra after <<<"$(to_adit)"
+        lost=$((100 * (after[1] - before[1]) / (after[0] - before[0] + 1)))
+        [ $lost -ge $least ] || least=$lost
+        [ $least -gt 20 ] || break
+    done
+    at_most "percent of what their clients sent was lost" $least 20
 }
 
 # Other MTUs, and packets of one MTU each: the octets must be the same.
