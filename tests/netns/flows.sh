@@ -145,12 +145,13 @@ hold()
 # need are there after the first 500, so the growth by the next 2,000 is theirs alone.
 many_connections()
 {
-    local before after first
+    local before first
     hold 8 500
     first=$!
     before=$(adit_memory)
     hold 9 2000
-    after=$(adit_memory)
+    comes_to "kB of adit's memory with 2,000 more, 1,024 octets each" $((before + 2000))
+    echo "     $((($(adit_memory) - before) * 1024 / 2000)) octets each"
     echo >&9
     wait $!
     report $? "2,000 connections at once, all of them talk, twice"
@@ -159,7 +160,6 @@ many_connections()
     report $? "and 500 that waited for them"
     exec 8>&- 9>&-
     sed '/^open$/d; s/^/     | /' $run/hold8 $run/hold9
-    memory_at_most "octets of adit's memory for each of the 2,000" $(((after - before) * 1024 / 2000)) 1024
 }
 
 # capture NAME COMMAND...: `tcpdump` (or what leads to it) writes what it sees of port 7007 to NAME.pcap.

@@ -352,6 +352,18 @@ adit_memory()
     awk '/^Anonymous:/ { print $2 }' "/proc/$adit_pid/smaps_rollup"
 }
 
+# comes_to SENTENCE LIMIT: adit's memory in kB is, or within 10 s becomes, at most that.
+comes_to()
+{
+    local _ now
+    for _ in $(seq 50); do
+        now=$(adit_memory)
+        [ "$now" -gt "$2" ] || break
+        sleep 0.2
+    done
+    memory_at_most "$1" "$now" "$2"
+}
+
 finish()
 {
     both_halves

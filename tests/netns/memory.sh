@@ -75,18 +75,6 @@ none_left()
     [ "$("${inside[@]}" ss -Htan state established state fin-wait-1 state fin-wait-2 state closing | wc -l)" = 0 ]
 }
 
-# comes_to SENTENCE LIMIT: adit's memory in kB is, or within 10 s becomes, at most that.
-comes_to()
-{
-    local _ now
-    for _ in $(seq 50); do
-        now=$(adit_memory)
-        [ "$now" -gt "$2" ] || break
-        sleep 0.2
-    done
-    memory_at_most "$1" "$now" "$2"
-}
-
 # How often the threads of adit have run.
 adit_runs()
 {
