@@ -56,8 +56,8 @@ configure()
 }
 
 # run_tests DIR [OPTION OF MESON TEST...]: the last line is `N passed, N failed`. Time limits are for what hangs: a slow machine
-# is no failure. Nor is a busy one: the suites with a real kernel run beside each other, so where nothing but a measured figure was over
-# its limit they are run once more, alone, and told in any case.
+# is no failure. Nor is a busy one: the suites with a real kernel run beside each other, so where nothing but a measured figure
+# was over its limit they are run once more, alone, and told in any case.
 run_tests()
 {
     local dir=$1 fixed=() logs again
