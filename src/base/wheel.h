@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* wheel: a hierarchical timer wheel, 4 levels of 256 slots, 1 ms a tick (49 days; later deadlines wait in
- * the last slot and are put again).
+/* wheel: a hierarchical timer wheel, 4 levels of 256 slots, 0.25 ms a tick (12 days; later deadlines wait
+ * in the last slot and are put again).
  *
  * Starting, moving and stopping are O(1). A timer that is moved later is moved lazily: only its
  * deadline is stored, and the entry is re-linked when its old slot comes up; since most timers of a
@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include "base/list.h"
 
-enum { WHEEL_LEVELS = 4, WHEEL_SLOTS = 256, WHEEL_TICK_NS = 1000000 };
+enum { WHEEL_LEVELS = 4, WHEEL_SLOTS = 256, WHEEL_TICK_NS = 250000 };
 #define WHEEL_NEVER UINT64_MAX
 
 struct wheel_timer {

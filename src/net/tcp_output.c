@@ -363,18 +363,24 @@ static bool tcp_send_new(struct tcp *t)
 
 /* ----------------------------------------------------------------------------------- probes, ACKs -- */
 
+bool tcp_has_new_for_probe(const struct tcp *t)
+{
+    return !t->fin_sent && seq_lt(t->snd_nxt, tcp_tx_end(t)) && seq_lt(t->snd_nxt, t->snd_una + t->snd_wnd);
+}
+
 /* RFC 8985 section 7.3: new data if there is some and the peer's window takes it, else the last segment again. */
 static bool tcp_send_tail_probe(struct tcp *t)
 {
-    uint32_t unsent = t->fin_sent ? 0 : tcp_tx_end(t) - t->snd_nxt, right = t->snd_una + t->snd_wnd;
     struct list *node = t->work->by_time.prev;
     bool sent;
 
-    if (unsent > 0 && seq_lt(t->snd_nxt, right)) {
+    if (tcp_has_new_for_probe(t)) {
+        uint32_t unsent = tcp_tx_end(t) - t->snd_nxt, right = t->snd_una + t->snd_wnd;
         uint32_t len = unsent < t->snd_mss_bytes ? unsent : t->snd_mss_bytes;
 
         len = len < right - t->snd_nxt ? len : right - t->snd_nxt;
         t->tlp_repeats = false;
+        t->work->tlp_new_count++;
         sent = tcp_send_next(t, len, t->fin_wanted && len == unsent);
     } else if (node != &t->work->by_time) {
         struct tcp_run *r = LIST_ENTRY(node, struct tcp_run, time_node);

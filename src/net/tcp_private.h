@@ -41,7 +41,8 @@ static inline uint32_t seq_max(uint32_t a, uint32_t b)
 #define TCP_RTO_AFTER_LOST_SYN_US 3000000u /* RFC 6298 5.7 */
 #define TCP_RTO_MIN_US 200000u      /* as Linux: the 1 s of RFC 6298 2.4 predates timers this fine */
 #define TCP_RTO_MAX_US 60000000u
-#define TCP_TLP_MIN_NS 2000000ull
+#define TCP_TLP_MIN_NS 2000000ull      /* before what was sent is repeated */
+#define TCP_TLP_NEW_MIN_NS 250000ull   /* before something new goes, which costs nothing where the answer is only late */
 #define TCP_PEER_DELACK_NS 40000000ull /* RFC 8985's WCDelAckT, for what Linux does */
 #define TCP_DELAYED_ACK_NS 40000000ull
 #define TCP_QUICK_ACK_NS 1000000ull    /* of short segments in the beginning, and of a FIN */
@@ -56,6 +57,7 @@ enum {
     TCP_PAWS_IDLE_HOURS = 24 * 24, /* RFC 7323 5.5 */
     TCP_PMTU_MINUTES = 10, /* nine to ten minutes; then a larger one is tried (RFC 1191 6.3, 8201 4) */
     TCP_SYN_RETRIES = 5,
+    TCP_TLP_NEW_MAX = 3,        /* probes with new data in a row */
     TCP_RETRIES = 15,           /* R2 of RFC 9293 3.8.3 */
     TCP_KEEPALIVE_PROBES = 9,
     TCP_QUICK_ACKS = 16,        /* segments in the beginning and after a rest, which are acknowledged sooner */
@@ -146,6 +148,7 @@ struct tcp_work {
     uint8_t backoff_log2;      /* of the RTO (Karn: until a round trip was timed) or the persist timer; tries of the handshake */
     uint8_t retries;           /* timeouts since snd_una last moved: R2 of RFC 9293 3.8.3 */
     uint8_t persist_probes;    /* probes of a closed window unanswered */
+    uint8_t tlp_new_count;     /* probes with new data since something was acknowledged */
     uint8_t dup_acks;          /* for peers without SACK */
     uint8_t reo_wnd_mult;      /* RFC 8985: grows with the DSACKs of a round trip */
     uint8_t reo_wnd_persist;   /* recoveries until it is 1 again */
@@ -360,6 +363,7 @@ void tcp_out_of_order_clear(struct tcp *t);
 
 /* ---- tcp_output.c ---- */
 bool tcp_output(void *engine, struct flow *f, uint64_t now_ns);
+bool tcp_has_new_for_probe(const struct tcp *t); /* a tail probe can carry new data */
 /* RST for a segment that belongs to no connection (RFC 9293 3.10.7.1). */
 void tcp_send_reset_for(struct tcp_engine *e, const struct ip_header *ip, const struct tcp_segment *s);
 /* RST for a connection of ours. */

@@ -203,6 +203,8 @@ void tcp_recovery_on_ack(struct tcp *t, const struct tcp_ack_effect *effect)
     struct tcp_ack_effect e = *effect;
     bool lost;
 
+    if (e.acked_bytes > 0 || e.delivered_bytes > 0)
+        t->work->tlp_new_count = 0;
     tcp_widen_reordering_window(t, &e);
     tcp_probe_answered(t, &e);
     if (t->work->recovery != TCP_OPEN && seq_le(t->work->recovery_point, t->snd_una))
@@ -262,11 +264,15 @@ void tcp_recovery_on_too_big(struct tcp *t)
 
 /* RFC 8985 section 7.2. That one asks for no probe in recovery, where SACKs are to tell of further losses. But the ACK of the
  * repair is often the only one under way then, since a receiver compresses those before it; where it is lost nothing would be
- * heard until the timeout. So a probe goes in recovery too, as QUIC's does (RFC 9002 section 6.2). */
+ * heard until the timeout. So a probe goes in recovery too, as QUIC's does (RFC 9002 section 6.2). And like QUIC's, one with new
+ * data follows another after twice the time: a single one may be lost as well. It would have gone anyway, so it need not wait
+ * for an ACK that the peer may keep back, which it brings about. */
 static uint64_t tcp_probe_timeout_ns(const struct tcp *t)
 {
     uint64_t ns = 2000ull * t->srtt_us;
 
+    if (tcp_has_new_for_probe(t))
+        return (ns > TCP_TLP_NEW_MIN_NS ? ns : TCP_TLP_NEW_MIN_NS) << t->work->tlp_new_count;
     if (t->snd_nxt - t->snd_una <= t->snd_mss_bytes)
         ns += TCP_PEER_DELACK_NS;
     return ns > TCP_TLP_MIN_NS ? ns : TCP_TLP_MIN_NS;
@@ -274,7 +280,10 @@ static uint64_t tcp_probe_timeout_ns(const struct tcp *t)
 
 static bool tcp_may_probe(const struct tcp *t)
 {
-    return t->sack_on && t->work->recovery != TCP_LOSS && t->srtt_us > 0 && !t->tlp_out && !t->tlp_now &&
+    bool is_first = !t->tlp_out;
+    bool is_next = !t->tlp_repeats && t->work->tlp_new_count < TCP_TLP_NEW_MAX && tcp_has_new_for_probe(t);
+
+    return t->sack_on && t->work->recovery != TCP_LOSS && t->srtt_us > 0 && (is_first || is_next) && !t->tlp_now &&
            t->work->backoff_log2 == 0;
 }
 

@@ -10,6 +10,7 @@
 
 struct ready {
     int fd;
+    bool is_coarse; /* waits are whole milliseconds */
 };
 
 struct ready_event {

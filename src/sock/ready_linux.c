@@ -2,7 +2,10 @@
 /* ready_linux: the readiness set by epoll.
  *
  * EPOLLRDHUP is asked for only together with reading: a level-triggered watch for writing alone must not be woken
- * for ever by a peer that has ended its side. EPOLLERR and EPOLLHUP come unasked and show as both directions. */
+ * for ever by a peer that has ended its side. EPOLLERR and EPOLLHUP come unasked and show as both directions.
+ *
+ * A wait of a few milliseconds is epoll_pwait2(), which takes nanoseconds: the tail probes of TCP are due after a quarter
+ * of one. Kernels before 5.11 and filters of system calls refuse it; then it is epoll_wait() and whole ones. */
 #include "sock/ready.h"
 #include <errno.h>
 #include <limits.h>
@@ -12,10 +15,11 @@
 #include "base/error.h"
 #include "sock/loop.h"
 
-enum { READY_BATCH_MAX = 256 };
+enum { READY_BATCH_MAX = 256, READY_FINE_NS = 10000000 };
 
 int ready_open(struct ready *r)
 {
+    r->is_coarse = false;
     r->fd = epoll_create1(EPOLL_CLOEXEC);
     return r->fd < 0 ? error_from_errno(errno) : 0;
 }
@@ -90,6 +94,21 @@ static int timeout_ms(int64_t timeout_ns)
     return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
+static int epoll_wait_ns(struct ready *r, struct epoll_event *events, int max, int64_t timeout_ns)
+{
+#ifdef ADIT_EPOLL_PWAIT2
+    if (timeout_ns > 0 && timeout_ns < READY_FINE_NS && !r->is_coarse) {
+        const struct timespec timeout = {.tv_nsec = timeout_ns};
+        int n = epoll_pwait2(r->fd, events, max, &timeout, NULL);
+
+        if (n >= 0 || errno == EINTR)
+            return n;
+        r->is_coarse = true;
+    }
+#endif
+    return epoll_wait(r->fd, events, max, timeout_ms(timeout_ns));
+}
+
 int ready_wait(struct ready *r, struct ready_event *out, int out_max, int64_t timeout_ns)
 {
     struct epoll_event events[READY_BATCH_MAX];
@@ -97,7 +116,7 @@ int ready_wait(struct ready *r, struct ready_event *out, int out_max, int64_t ti
 
     if (out_max > READY_BATCH_MAX)
         out_max = READY_BATCH_MAX;
-    n = epoll_wait(r->fd, events, out_max, timeout_ms(timeout_ns));
+    n = epoll_wait_ns(r, events, out_max, timeout_ns);
     if (n < 0)
         return 0;
     for (i = 0; i < n; i++) {

@@ -99,8 +99,8 @@ static void next_is_exact_within_level_0(void **state)
 {
     (void)state;
     assert_int_equal(wheel_next_ns(&w), WHEEL_NEVER);
-    wheel_set(&w, &a, 259 * MS + 1);
-    assert_int_equal(wheel_next_ns(&w), 260 * MS);
+    wheel_set(&w, &a, 5 * MS + 254 * WHEEL_TICK_NS + 1);
+    assert_int_equal(wheel_next_ns(&w), 5 * MS + 255 * WHEEL_TICK_NS);
     wheel_set(&w, &b, 7 * MS);
     assert_int_equal(wheel_next_ns(&w), 7 * MS);
 }

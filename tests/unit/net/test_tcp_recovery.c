@@ -368,6 +368,56 @@ static void what_the_congestion_window_lets_go_last_is_pushed(void **state)
     rig_deinit(&r);
 }
 
+static void probes_with_new_data_follow_one_another_three_times_each_after_twice_the_time(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r), cwnd = r.t->work->cc.cwnd_bytes;
+
+    (void)state;
+    rig_write(&r, 2 * cwnd);
+    assert_next(&r, una, cwnd, true);
+    for (uint32_t i = 0; i < 3; i++) {
+        rig_sleep(&r, (40 << i) * MS - WHEEL_TICK_NS);
+        rig_silent(&r);
+        rig_sleep(&r, WHEEL_TICK_NS);
+        assert_next(&r, una + cwnd + i * MSS, MSS, true);
+    }
+    assert_int_equal(r.t->work->send_timer, TCP_SEND_RTO);
+    ack(&r, una + cwnd); /* from here on there may be three again */
+    assert_int_equal(r.t->work->tlp_new_count, 0);
+    assert_int_equal(r.t->work->recovery, TCP_OPEN);
+    rig_deinit(&r);
+}
+
+/* What goes anyway need not wait for the delayed ACK of a single segment, which it brings about. */
+static void a_probe_with_new_data_does_not_wait_for_a_delayed_ack(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = open_flow(&r);
+
+    (void)state;
+    r.t->work->cc.cwnd_bytes = MSS;
+    rig_write(&r, 2 * MSS);
+    assert_next(&r, una, MSS, true);
+    rig_sleep(&r, 41 * MS);
+    assert_next(&r, una + MSS, MSS, true);
+    rig_deinit(&r);
+}
+
+static void a_probe_that_repeats_is_not_followed_by_one_with_new_data(void **state)
+{
+    struct tcp_rig r;
+    uint32_t una = probe_the_tail(&r);
+
+    (void)state;
+    r.t->work->cc.cwnd_bytes = 2 * MSS;
+    rig_write(&r, MSS);
+    rig_sleep(&r, 100 * MS);
+    rig_silent(&r);
+    assert_int_equal(r.t->snd_nxt, una + 2 * MSS);
+    rig_deinit(&r);
+}
+
 static void what_the_peers_window_lets_go_last_is_not_pushed(void **state)
 {
     struct tcp_rig r;
@@ -665,6 +715,9 @@ int main(void)
         cmocka_unit_test(an_ack_that_was_on_its_way_when_the_probe_left_is_no_congestion),
         cmocka_unit_test(a_probe_that_repaired_a_loss_is_congestion),
         cmocka_unit_test(a_probe_that_waits_for_the_device_is_not_asked_for_again),
+        cmocka_unit_test(probes_with_new_data_follow_one_another_three_times_each_after_twice_the_time),
+        cmocka_unit_test(a_probe_with_new_data_does_not_wait_for_a_delayed_ack),
+        cmocka_unit_test(a_probe_that_repeats_is_not_followed_by_one_with_new_data),
         cmocka_unit_test(a_lost_ack_of_the_last_repair_is_asked_for_before_the_timeout),
         cmocka_unit_test(what_the_congestion_window_lets_go_last_is_pushed),
         cmocka_unit_test(what_the_peers_window_lets_go_last_is_not_pushed),
