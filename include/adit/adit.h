@@ -124,7 +124,7 @@ typedef struct adit_options {
     uint64_t memory_bytes;   /* budget for flows and buffers */
     uint32_t tcp_max, udp_max;   /* flows, mappings */
     uint32_t tcp_per_client_max;
-    uint32_t tcp_half_open_max, tcp_half_open_per_client_max;
+    uint32_t tcp_half_open_max, tcp_half_open_per_client_max; /* beyond, the oldest that does not answer ends: ADIT_ELIMIT */
     uint32_t udp_per_client_max;
     uint32_t rx_window_bytes; /* the most a TCP flow may queue toward its handler */
     uint32_t tx_buffer_bytes; /* the most it may hold toward the client; less where memory is short */
@@ -269,6 +269,7 @@ typedef struct adit_stats {
     uint64_t tcp_kernel_open, tcp_kernel_total; /* of tcp_open and tcp_total: those that the host's kernel terminates */
     uint64_t shortcut_packets, shortcut_bytes; /* engine "bpf": what was turned round in the kernel, not in rx or tx */
     uint64_t handed_over; /* packets that came to another worker than their flow's */
+    uint64_t tcp_displaced; /* half-open flows that made room for others, since their clients did not answer: SYNs were forged */
 } adit_stats;
 /* Any thread; never waits for a worker. On the loop's thread it is exact, elsewhere at most 10 ms old. The sum over the
  * workers, memory_peak_bytes too. */

@@ -134,6 +134,7 @@ struct client *client_get(struct flow_table *t, const uint8_t ip[16])
         return NULL;
     }
     list_init(&c->holder_node);
+    list_init(&c->handshakes);
     list_init(&c->udp_idle);
     list_init(&c->udp_remotes);
     memcpy(c->ip, ip, sizeof(c->ip));

@@ -40,6 +40,7 @@ struct client {
     uint32_t remotes;   /* of its mappings */
     uint8_t udp_class;  /* which of table->udp_holders it is on; 0: none */
     struct list holder_node;
+    struct list handshakes;    /* struct handshake of its TCP flows, oldest first */
     struct list udp_idle;      /* its mappings, least recently used first */
     struct list udp_remotes;   /* those remotes, most recently used first */
     uint64_t udp_queued_bytes; /* what its datagrams that wait cost */

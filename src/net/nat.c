@@ -261,6 +261,10 @@ static void flow_enter(struct nat_flow *f, enum nat_state s)
     struct nat *n = f->nat;
 
     flow_count_half_open(f, s == NAT_PENDING || s == NAT_ACCEPTING);
+    if (f->state == NAT_ACCEPTING)
+        handshake_end(&f->handshake);
+    if (s == NAT_ACCEPTING)
+        handshake_begin(n->net, &f->handshake, &f->flow, n->now_ns);
     f->state = (uint8_t)s;
     flow_count_done(f);
     if (s != NAT_CLOSED) {
@@ -556,20 +560,19 @@ static void key_of(struct flow_key *key, const struct ip_header *ip, const struc
 static struct nat_flow *flow_of_syn(struct nat *n, const struct ip_header *ip, const struct packet *p,
                                     const struct tcp_segment *s, enum drop *why)
 {
-    const struct net_config *c = &n->net->config;
     struct flow_key key;
     struct nat_flow *f;
 
     *why = DROP_TCP_SYN_LIMIT;
-    if (n->net->stats.tcp_half_open >= c->tcp_half_open_max)
+    if (!handshake_has_room(n->net, NULL, n->now_ns))
         return NULL;
     key_of(&key, ip, s);
     f = nat_new(n, &key, why);
     if (!f)
         return NULL;
-    if (f->flow.client->tcp > c->tcp_per_client_max)
+    if (f->flow.client->tcp > n->net->config.tcp_per_client_max)
         *why = DROP_TCP_CLIENT_LIMIT;
-    else if (f->flow.client->half_open >= c->tcp_half_open_per_client_max)
+    else if (!handshake_has_room(n->net, f->flow.client, n->now_ns))
         *why = DROP_TCP_SYN_CLIENT_LIMIT;
     else
         *why = DROP_NONE;
@@ -670,6 +673,8 @@ static enum drop input_up(struct nat *n, const struct ip_header *ip, const struc
         return input_pending(f, ip, p, s);
     if (segment_is_syn(s) && nat_forget_done(f)) /* the client uses its port again */
         return input_syn(n, ip, p, s);
+    if (f->state == NAT_ACCEPTING && (s->flags & TCP_ACK))
+        handshake_end(&f->handshake);
     note(f, s, NAT_FIN_UP);
     e = ends_up(f);
     pass_on(n->net, ip, p, s, &e);
@@ -879,6 +884,12 @@ static void nat_expire(void *tcp, struct flow *flow, uint64_t now_ns)
     }
 }
 
+static void nat_displace(void *tcp, struct flow *f)
+{
+    (void)tcp;
+    flow_end(nat_of_flow(f), ADIT_ELIMIT);
+}
+
 /* Nothing of it waits for a turn to send. */
 static bool nat_output(void *tcp, struct flow *f, uint64_t now_ns)
 {
@@ -895,6 +906,7 @@ static const struct net_tcp_ops nat_ops = {
     .icmp_error = nat_icmp_error,
     .expire = nat_expire,
     .output = nat_output,
+    .displace = nat_displace,
 };
 
 int nat_init(struct nat *n, struct net *net, size_t flow_bytes, const adit_addr *listeners, size_t listeners_count)

@@ -13,8 +13,9 @@
  *              `-> CLOSED <------------'    \--nat_release--> LINGER
  *
  * PENDING holds a copy of the newest SYN and answers nothing. ACCEPTING has put it to the kernel under a fake peer's address and
- * port, and again if the kernel does not answer. From then on every packet is passed on and the kernel judges it; here
- * only FIN, RST and the time of the last packet are noted, to know when the entry can go.
+ * port, and again if the kernel does not answer. Where half-open flows have reached their limit, one whose client does not answer
+ * ends for another (handshake.h); when the kernel repeats its SYN-ACK it is told so by a RST. From ACCEPTING on every packet is
+ * passed on and the kernel judges it; here only FIN, RST and the time of the last packet are noted, to know when it can go.
  *
  * A shortcut (struct nat_shortcut) is whoever rewrites packets before they come here: below, in the kernel. It gets the two ways
  * of a flow that was accepted and loses them with the entry. What comes earlier is passed on here, one after the other: where two
@@ -30,6 +31,7 @@
 #include "base/list.h"
 #include "base/pool.h"
 #include "net/flow.h"
+#include "net/handshake.h"
 #include "net/net.h"
 #include "wire/tcp.h"
 
@@ -77,6 +79,7 @@ struct nat_flow {
     struct nat *nat;
     struct list node;      /* on nat->all */
     struct list done_node; /* on nat->done: in LINGER, and both sides have ended */
+    struct handshake handshake; /* in ACCEPTING, until the client answers */
     uint64_t opened_ns;
     uint64_t accepted_ns;  /* when the SYN was first put to the kernel */
     uint64_t heard_ns;     /* the last packet, either way */

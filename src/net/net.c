@@ -38,6 +38,7 @@ int net_init(struct net *net, const struct net_config *config, const struct net_
     wheel_init(&net->wheel, now_ns);
     list_init(&net->ready);
     list_init(&net->output);
+    list_init(&net->handshakes);
     frag_init(&net->frags, net);
     icmp_limits_init(&net->icmp_limits, now_ns);
     pool_init(&net->udp_pool, memory, sizeof(struct udp), config->udp_max);

@@ -47,6 +47,8 @@ struct net_tcp_ops {
     void (*expire)(void *tcp, struct flow *f, uint64_t now_ns);   /* the flow's timer */
     /* Sends what the flow has to send. False: the device is full; it stays on the output list. */
     bool (*output)(void *tcp, struct flow *f, uint64_t now_ns);
+    /* Ends a flow whose handshake has lasted for long, since another one is to have its place (net/handshake.h). */
+    void (*displace)(void *tcp, struct flow *f);
     /* Memory is HIGH: gives up what can be given up without loss. May be NULL. */
     void (*relieve)(void *tcp, uint64_t now_ns);
 };
@@ -101,6 +103,7 @@ struct net_config { /* copied; strings borrowed for life */
 struct net_stats {
     uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
     uint64_t tcp_total, tcp_rejected, tcp_open, tcp_half_open, tcp_time_wait;
+    uint64_t tcp_displaced; /* half-open flows that ended for others */
     uint64_t tcp_kernel_total, tcp_kernel_open; /* those of them that the host's kernel terminates */
     uint64_t tcp_segments_retransmitted, tcp_fast_retransmits, tcp_timeouts;
     uint64_t udp_total, udp_open, icmp_total;
@@ -117,6 +120,7 @@ struct net {
     struct flow_table flows;
     struct wheel wheel;
     struct list ready, output;
+    struct list handshakes;          /* struct handshake of all flows, oldest first */
     struct frag_table frags;
     struct icmp_limits icmp_limits;
     struct pool udp_pool, udp_remote_pool, datagram_pool, echo_pool;

@@ -42,6 +42,7 @@ static const struct net_tcp_ops net_ops = {
     .icmp_error = tcp_icmp_error,
     .expire = tcp_expire,
     .output = tcp_output,
+    .displace = tcp_displace,
     .relieve = tcp_relieve,
 };
 
@@ -234,6 +235,10 @@ void tcp_enter(struct tcp *t, enum tcp_state s)
         (uint64_t)(s == TCP_TIME_WAIT) - (uint64_t)(was == TCP_TIME_WAIT);
     t->state = (uint8_t)s;
     t->work->engine->states_visited |= TO(s);
+    if (was == TCP_SYN_RECEIVED)
+        handshake_end(&t->work->handshake);
+    if (s == TCP_SYN_RECEIVED)
+        handshake_begin(net, &t->work->handshake, &t->flow, t->work->engine->now_ns);
     if (s == TCP_TIME_WAIT) {
         tcp_release_queues(t);
         list_init(&t->wait_node);

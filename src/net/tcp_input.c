@@ -402,11 +402,11 @@ static void flow_key_of(struct flow_key *key, const struct ip_header *ip,
 /* Why there is no room for one more flow of this client, or DROP_NONE. t is counted already, but not as half-open. */
 static enum drop tcp_client_limit(const struct tcp *t)
 {
-    const struct net_config *c = &t->work->engine->net->config;
+    const struct tcp_engine *e = t->work->engine;
 
-    if (t->flow.client->tcp > c->tcp_per_client_max)
+    if (t->flow.client->tcp > e->net->config.tcp_per_client_max)
         return DROP_TCP_CLIENT_LIMIT;
-    if (t->flow.client->half_open >= c->tcp_half_open_per_client_max)
+    if (!handshake_has_room(e->net, t->flow.client, e->now_ns))
         return DROP_TCP_SYN_CLIENT_LIMIT;
     return DROP_NONE;
 }
@@ -470,7 +470,7 @@ static enum drop tcp_input_new(struct tcp_engine *e, const struct ip_header *ip,
     struct flow_key key;
     struct tcp *t;
 
-    if (e->net->stats.tcp_half_open >= e->net->config.tcp_half_open_max)
+    if (!handshake_has_room(e->net, NULL, e->now_ns))
         return DROP_TCP_SYN_LIMIT;
     flow_key_of(&key, ip, s);
     t = tcp_new(e, &key, &why);

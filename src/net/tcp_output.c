@@ -482,17 +482,16 @@ void tcp_send_reset_for(struct tcp_engine *e, const struct ip_header *about,
     tcp_answer_reset(e->net, about, s);
 }
 
-void tcp_send_reset(struct tcp *t)
+static void tcp_send_reset_as(struct tcp *t, uint8_t flags, uint32_t seq, uint32_t ack)
 {
     struct packet_out p;
     struct ip_header ip;
-    bool unanswered = t->state == TCP_PENDING || t->state == TCP_CLOSED;
     struct tcp_segment rst = {
         .src_port = t->flow.key.remote_port,
         .dst_port = t->flow.key.client_port,
-        .seq = unanswered ? 0 : t->snd_nxt,
-        .ack = t->rcv_nxt,
-        .flags = TCP_RST | TCP_ACK,
+        .seq = seq,
+        .ack = ack,
+        .flags = flags,
     };
 
     flow_ip_header(t, &ip);
@@ -500,6 +499,18 @@ void tcp_send_reset(struct tcp *t)
     p.payload_bytes = p.gso_bytes = 0;
     tcp_out_begin(t->work->engine->net, &p, &ip, &rst);
     (void)net_send(t->work->engine->net, &p);
+}
+
+void tcp_send_reset(struct tcp *t)
+{
+    bool unanswered = t->state == TCP_PENDING || t->state == TCP_CLOSED;
+
+    tcp_send_reset_as(t, TCP_RST | TCP_ACK, unanswered ? 0 : t->snd_nxt, t->rcv_nxt);
+}
+
+void tcp_send_handshake_reset(struct tcp *t)
+{
+    tcp_send_reset_as(t, TCP_RST, t->iss + 1, 0); /* snd_nxt is iss where the SYN-ACK is to be repeated */
 }
 
 void tcp_send_unreachable(struct tcp *t, int verdict)

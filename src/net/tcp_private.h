@@ -21,6 +21,7 @@
 #include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "net/handshake.h"
 #include "net/tcp.h"
 
 /* Sequence arithmetic modulo 2^32. */
@@ -126,6 +127,7 @@ struct tcp_island {
 struct tcp_work {
     struct tcp_engine *engine;
     struct tcp *tcp;           /* whose it is; NULL: of all that rest */
+    struct handshake handshake; /* in SYN-RECEIVED */
 
     /* send */
     struct span_queue tx;      /* from snd_una (or iss + 1) on */
@@ -368,6 +370,9 @@ bool tcp_has_new_for_probe(const struct tcp *t); /* a tail probe can carry new d
 void tcp_send_reset_for(struct tcp_engine *e, const struct ip_header *ip, const struct tcp_segment *s);
 /* RST for a connection of ours. */
 void tcp_send_reset(struct tcp *t);
+/* RST for one in SYN-RECEIVED, and only clients that have our SYN-ACK believe it: one in SYN-SENT wants an acknowledgment
+ * (RFC 9293 3.10.7.3), so its next SYN begins anew. */
+void tcp_send_handshake_reset(struct tcp *t);
 /* ICMP about the client's SYN. */
 void tcp_send_unreachable(struct tcp *t, int verdict);
 /* Limited per flow and in all (RFC 5961 section 7, with what CVE-2016-5696 taught). */
@@ -376,6 +381,8 @@ void tcp_send_challenge(struct tcp *t);
 /* ---- tcp_timer.c ---- */
 void tcp_set_timer(struct tcp *t, enum tcp_timer which, uint64_t deadline_ns); /* WHEEL_NEVER: stop */
 void tcp_expire(void *engine, struct flow *f, uint64_t now_ns);
+/* Its handshake ends for another flow (net/handshake.h). */
+void tcp_displace(void *engine, struct flow *f);
 /* Memory is short: out-of-order queues and what waits in TIME-WAIT go. */
 void tcp_relieve(void *engine, uint64_t now_ns);
 /* What the life timer waits for in this state. */

@@ -319,6 +319,15 @@ void tcp_expire(void *engine, struct flow *f, uint64_t now_ns)
         tcp_set_wheel(t);
 }
 
+void tcp_displace(void *engine, struct flow *f)
+{
+    struct tcp *t = tcp_of_flow(f);
+
+    (void)engine;
+    tcp_send_handshake_reset(t);
+    tcp_end(t, ADIT_ELIMIT);
+}
+
 void tcp_relieve(void *engine, uint64_t now_ns)
 {
     struct tcp_engine *e = engine;

@@ -113,6 +113,13 @@ static bool mixed_output(void *tcp, struct flow *f, uint64_t now_ns)
     return h->tcp_ops->output(h->tcp, f, now_ns);
 }
 
+static void mixed_displace(void *tcp, struct flow *f)
+{
+    const struct mixed_half *h = half_of_flow(tcp, f);
+
+    h->tcp_ops->displace(h->tcp, f);
+}
+
 static void mixed_relieve(void *tcp, uint64_t now_ns)
 {
     const struct mixed *m = tcp;
@@ -125,6 +132,7 @@ static const struct net_tcp_ops mixed_tcp_ops = {
     .icmp_error = mixed_icmp_error,
     .expire = mixed_expire,
     .output = mixed_output,
+    .displace = mixed_displace,
     .relieve = mixed_relieve,
 };
 

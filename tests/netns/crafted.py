@@ -3,6 +3,7 @@
 """Packets that no ordinary client sends, made by hand. As root.
 
     crafted.py flood ADDRESS COUNT            segments of connections that never were; RSTs must come for many of them
+    crafted.py forged ADDRESS COUNT RATE      so many SYNs, so many a second, from clients that there are not: nobody answers
     crafted.py extension ADDRESS hop|destination   TCP behind an IPv6 extension header: an echo through it
     crafted.py fragments ADDRESS              a SYN in two fragments; SYN|ACK must come
     crafted.py smaller-path ADDRESS           a packet was too big for a router toward the client; they must become smaller"""
@@ -90,6 +91,21 @@ def flood(address, count):
     check(got > count // 2, "too few")
 
 
+def with_header4(source, target, tcp, fragment=0):
+    return struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(tcp), 77, fragment, 64, 6, 0, socket.inet_aton(source),
+                       socket.inet_aton(target)) + tcp
+
+
+def forged(address, count, rate):
+    sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    rng, begun = random.Random(1), time.monotonic()
+    for number in range(count):
+        source = f"198.51.100.{rng.randrange(1, 255)}"
+        tcp = segment(source, address, (rng.randrange(1024, 65536), ECHO), rng.getrandbits(32), SYN)
+        sender.sendto(with_header4(source, address, tcp), (address, 0))
+        time.sleep(max(0, begun + number / rate - time.monotonic()))
+
+
 def check_echo(sock):
     data = random.Random(1).randbytes(200000)
     got = b""
@@ -115,10 +131,7 @@ def extension(address, kind):
 def fragments4(source, address, tcp):
     sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     for offset, more in ((0, 0x2000), (24, 0)):
-        part = tcp[offset:offset + 24]
-        header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(part), 77, more | offset // 8, 64, 6, 0,
-                             socket.inet_aton(source), socket.inet_aton(address))
-        sender.sendto(header + part, (address, 0))
+        sender.sendto(with_header4(source, address, tcp[offset:offset + 24], more | offset // 8), (address, 0))
 
 
 def fragments6(source, address, tcp):
@@ -174,7 +187,7 @@ def smaller_path(address, mtu=1280):
 
 def main():
     case, address, *arguments = sys.argv[1:]
-    cases = {"flood": flood, "extension": extension, "fragments": fragments, "smaller-path": smaller_path}
+    cases = {"flood": flood, "forged": forged, "extension": extension, "fragments": fragments, "smaller-path": smaller_path}
     cases[case](address, *(int(a) if a.isdigit() else a for a in arguments))
 
 

@@ -7,7 +7,8 @@
  * would throw any TCP off.
  *
  * He speaks as the peer of a flow of ours, or as a client of his own (ports from SIM_HOSTILE_PORT on) that opens flows and never
- * goes on: those wait unanswered until their time is over. */
+ * goes on: those wait until their time is over, or another wants their place. Half of them are accepted at once, the others by
+ * nobody. */
 #include <string.h>
 #include "base/bytes.h"
 #include "sim.h"

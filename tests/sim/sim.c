@@ -277,6 +277,12 @@ static int link_send_part(void *ctx, const struct packet_out *part)
 
 /* ------------------------------------------------------------------------------------------ hosts -- */
 
+/* Strangers (hostile.c) do not answer. */
+static bool is_for_stranger(const struct packet_out *p)
+{
+    return p->headers[0] >> 4 == 4 && memcmp(p->headers + 16, (const uint8_t[]){10, 7, 1}, 3) == 0;
+}
+
 static bool host_output(void *ctx, const struct packet_out *p)
 {
     struct sim_host *h = ctx;
@@ -286,6 +292,8 @@ static bool host_output(void *ctx, const struct packet_out *p)
         h->retry = true;
         return false;
     }
+    if (is_for_stranger(p))
+        return true;
     if (!h->sim->link[h->index].config.whole) {
         if (offload_is_super(p))
             (void)offload_split(p, p->gso_bytes, link_send_part, h);
@@ -310,6 +318,8 @@ static void host_prepare(void *ctx, const adit_flow *f, adit_decision *d)
     (void)ctx;
     if (f->dst.addr.port == SIM_REFUSED_PORT)
         d->verdict = ADIT_RESET;
+    else if (f->src.port >= SIM_HOSTILE_PORT && f->src.port & 1)
+        d->verdict = ADIT_ACCEPT;
 }
 
 static int host_echo(void *ctx, struct echo *e, const struct ip_header *ip,
@@ -525,7 +535,7 @@ static void host_serve(struct sim_host *h)
             continue;
         }
         if (!a && t->flow.key.client_port >= SIM_HOSTILE_PORT)
-            continue; /* nobody answers strangers */
+            continue; /* no handler answers strangers */
         if (!a) {
             sim_fail(h->sim, "a flow that nobody opened", 0, 0);
             return;

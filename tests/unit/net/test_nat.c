@@ -129,6 +129,22 @@ static struct nat_flow *pending(struct nat_rig *n, const char *client, const cha
     return nat_of_flow(f);
 }
 
+/* The same, after this flow ended to make room for it, which is released. */
+static struct nat_flow *pending_after(struct nat_rig *n, struct nat_flow *f, const char *client, const char *remote)
+{
+    struct flow *fresh;
+
+    assert_int_equal(send_flags(n, client, remote, TCP_SYN, 100), DROP_NONE);
+    assert_ptr_equal(net_next_ready(&n->r.net), &f->flow);
+    assert_int_equal(f->state, NAT_CLOSED);
+    assert_int_equal(f->why, ADIT_ELIMIT);
+    nat_release(f, false);
+    fresh = net_next_ready(&n->r.net);
+    assert_non_null(fresh);
+    fresh->owner = n;
+    return nat_of_flow(fresh);
+}
+
 /* An open one; text: its fake peer. */
 static struct nat_flow *opened(struct nat_rig *n, const char *client, const char *remote, char text[ADIT_ADDR_TEXT])
 {
@@ -460,6 +476,71 @@ static void half_open_flows_are_limited_for_each_client_and_in_all(void **state)
         nat_release(nat_of_flow(f), false);
     }
     assert_int_equal(n.nat.half_open, 0);
+    nat_down(&n);
+}
+
+static void a_client_that_does_not_answer_makes_room_for_a_new_flow(void **state)
+{
+    struct nat_rig n;
+    struct nat_flow *answered, *silent, *thinks;
+
+    (void)state;
+    nat_up(&n, 16);
+    n.r.net.config.tcp_half_open_max = 3;
+    answered = pending(&n, "10.0.0.2:5000", REMOTE);
+    assert_int_equal(nat_accept(answered), 0);
+    silent = pending(&n, "10.0.0.2:5001", REMOTE);
+    assert_int_equal(nat_accept(silent), 0);
+    thinks = pending(&n, "10.0.0.2:5002", REMOTE);
+    assert_int_equal(send_flags(&n, "10.0.0.2:5000", REMOTE, TCP_ACK, 101), DROP_NONE); /* the kernel has not accepted yet */
+    n.r.now_ns += RIG_SECOND_NS - 1;
+    assert_int_equal(send_flags(&n, "10.0.0.2:5003", REMOTE, TCP_SYN, 1), DROP_TCP_SYN_LIMIT);
+    n.r.now_ns += RIG_SECOND_NS;
+    (void)pending_after(&n, silent, "10.0.0.2:5003", REMOTE);
+    assert_int_equal(answered->state, NAT_ACCEPTING);
+    assert_int_equal(thinks->state, NAT_PENDING);
+    assert_int_equal(n.r.net.stats.tcp_displaced, 1);
+    assert_int_equal(n.nat.half_open, 3);
+    n.r.now_ns += 5 * RIG_SECOND_NS;
+    assert_int_equal(send_flags(&n, "10.0.0.2:5004", REMOTE, TCP_SYN, 1), DROP_TCP_SYN_LIMIT);
+    nat_down(&n);
+}
+
+static void at_a_clients_limit_its_own_flow_makes_room(void **state)
+{
+    struct nat_rig n;
+    struct nat_flow *silent;
+
+    (void)state;
+    nat_up(&n, 16);
+    n.r.net.config.tcp_half_open_per_client_max = 1;
+    assert_int_equal(nat_accept(pending(&n, "10.0.0.3:5000", REMOTE)), 0);
+    silent = pending(&n, "10.0.0.2:5000", REMOTE);
+    assert_int_equal(nat_accept(silent), 0);
+    assert_int_equal(send_flags(&n, "10.0.0.2:5001", REMOTE, TCP_SYN, 1), DROP_TCP_SYN_CLIENT_LIMIT);
+    n.r.now_ns += 2 * RIG_SECOND_NS;
+    (void)pending_after(&n, silent, "10.0.0.2:5001", REMOTE);
+    nat_down(&n);
+}
+
+/* The kernel goes on with it until it hears that there is nothing any more. */
+static void the_kernel_is_told_of_a_flow_that_made_room(void **state)
+{
+    struct nat_rig n;
+    struct nat_flow *silent;
+    char peer[ADIT_ADDR_TEXT];
+
+    (void)state;
+    nat_up(&n, 16);
+    n.r.net.config.tcp_half_open_max = 1;
+    silent = pending(&n, CLIENT, REMOTE);
+    assert_int_equal(nat_accept(silent), 0);
+    peer_text(silent, peer);
+    n.r.now_ns += 2 * RIG_SECOND_NS;
+    (void)pending_after(&n, silent, "10.0.0.2:5001", REMOTE);
+    rig_forget_output(&n.r);
+    assert_int_equal(send_flags(&n, LISTENER, peer, TCP_SYN | TCP_ACK, 900), DROP_TCP_NO_FLOW);
+    assert_int_equal(out_segment(&n, peer, LISTENER).flags, TCP_RST);
     nat_down(&n);
 }
 
@@ -888,6 +969,9 @@ int main(void)
         cmocka_unit_test(what_is_unknown_is_reset_and_makes_no_entry),
         cmocka_unit_test(only_a_peer_that_stands_for_a_waiting_flow_is_accepted),
         cmocka_unit_test(half_open_flows_are_limited_for_each_client_and_in_all),
+        cmocka_unit_test(a_client_that_does_not_answer_makes_room_for_a_new_flow),
+        cmocka_unit_test(at_a_clients_limit_its_own_flow_makes_room),
+        cmocka_unit_test(the_kernel_is_told_of_a_flow_that_made_room),
         cmocka_unit_test(after_both_fins_the_entry_waits_a_while_and_goes),
         cmocka_unit_test(one_fin_is_not_the_end),
         cmocka_unit_test(an_idle_flow_ends_and_its_owner_resets_it),

@@ -152,6 +152,69 @@ static void half_open_flows_have_a_limit_and_a_limit_per_client(void **state)
     rig_deinit(&r);
 }
 
+/* The flow of a SYN from this port, answered. */
+static struct tcp *accepted(struct tcp_rig *r, uint16_t port)
+{
+    struct tcp *t;
+
+    assert_int_equal(in_syn(r, port), DROP_NONE);
+    t = rig_ready(r);
+    assert_int_equal(tcp_stream(t)->ops->accept(tcp_stream(t)), 0);
+    rig_forget_output(r);
+    return t;
+}
+
+static void a_client_that_does_not_answer_makes_room_for_a_new_flow(void **state)
+{
+    struct tcp_rig r;
+    struct tcp *thinks, *silent, *answered;
+
+    (void)state;
+    rig_init(&r);
+    r.net.config.tcp_half_open_max = r.net.config.tcp_half_open_per_client_max = 2;
+    answered = accepted(&r, 40000);
+    assert_int_equal(rig_in(&r, TCP_ACK, 6, answered->iss + 1, 0), DROP_NONE);
+    assert_ptr_equal(rig_ready(&r), answered);
+    assert_int_equal(in_syn(&r, 1), DROP_NONE);
+    thinks = rig_ready(&r);
+    silent = accepted(&r, 2);
+    assert_int_equal(in_syn(&r, 3), DROP_TCP_SYN_LIMIT);
+    rig_sleep(&r, 2000000000);
+    rig_forget_output(&r);
+    assert_int_equal(in_syn(&r, 3), DROP_NONE);
+    rig_out(&r, TCP_RST, silent->iss + 1, 0, 0); /* means nothing to a client that has not had the SYN-ACK */
+    rig_silent(&r);
+    assert_ptr_equal(rig_ready(&r), silent);
+    assert_int_equal(silent->state, TCP_CLOSED);
+    assert_int_equal(tcp_stream(silent)->ops->why(tcp_stream(silent)), ADIT_ELIMIT);
+    assert_int_equal(thinks->state, TCP_PENDING);
+    assert_int_equal(answered->state, TCP_ESTABLISHED);
+    assert_int_equal(r.net.stats.tcp_displaced, 1);
+    assert_int_equal(in_syn(&r, 4), DROP_TCP_SYN_LIMIT); /* both handlers think */
+    tcp_stream(silent)->ops->free(tcp_stream(silent));
+    tcp_notify(thinks);
+    tcp_notify(answered);
+    end_all(&r);
+    rig_deinit(&r);
+}
+
+static void at_a_clients_limit_its_own_flow_makes_room(void **state)
+{
+    struct tcp_rig r;
+    struct tcp *silent;
+
+    (void)state;
+    rig_init(&r);
+    r.net.config.tcp_half_open_per_client_max = 1;
+    silent = accepted(&r, 1);
+    assert_int_equal(in_syn(&r, 2), DROP_TCP_SYN_CLIENT_LIMIT);
+    rig_sleep(&r, 2000000000);
+    assert_int_equal(in_syn(&r, 2), DROP_NONE);
+    assert_int_equal(silent->state, TCP_CLOSED);
+    end_all(&r);
+    rig_deinit(&r);
+}
+
 static void flows_have_a_limit_and_a_limit_per_client(void **state)
 {
     struct tcp_rig r;
@@ -383,6 +446,8 @@ int main(void)
         cmocka_unit_test(an_ack_of_no_flow_is_answered_by_a_reset_at_its_acknowledgment),
         cmocka_unit_test(a_syn_that_prepare_refuses_is_tcp_syn_rejected),
         cmocka_unit_test(half_open_flows_have_a_limit_and_a_limit_per_client),
+        cmocka_unit_test(a_client_that_does_not_answer_makes_room_for_a_new_flow),
+        cmocka_unit_test(at_a_clients_limit_its_own_flow_makes_room),
         cmocka_unit_test(flows_have_a_limit_and_a_limit_per_client),
         cmocka_unit_test(a_repeated_syn_is_tcp_pending_while_the_handler_thinks),
         cmocka_unit_test(a_reset_while_the_handler_thinks_is_tcp_pending_reset),

@@ -299,6 +299,28 @@ static void half_open_flows_of_both_halves_are_counted_together(void **state)
     assert_int_equal(segment(m, CLIENT, "1.2.3.4:83", TCP_SYN, 100), DROP_TCP_SYN_LIMIT);
 }
 
+static void a_flow_of_either_half_makes_room_for_one_of_the_other(void **state)
+{
+    struct mixed_rig *m = *state;
+
+    m->r.net.config.tcp_half_open_max = 1;
+    want_kernel(m);
+    syn(m, CLIENT, REMOTE);
+    assert_int_equal(adit_conn_accept(m->conn), 0);
+    m->r.now_ns += 2 * RIG_SECOND_NS;
+    m->r.decision.stack = ADIT_STACK_USERSPACE;
+    syn(m, CLIENT, "1.2.3.4:81");
+    assert_int_equal(m->closeds, 1);
+    assert_string_equal(adit_conn_stack(m->conn), "userspace");
+    assert_int_equal(adit_conn_accept(m->conn), 0);
+    m->r.now_ns += 2 * RIG_SECOND_NS;
+    want_kernel(m);
+    syn(m, CLIENT, "1.2.3.4:82");
+    assert_int_equal(m->closeds, 2);
+    assert_string_equal(adit_conn_stack(m->conn), "system");
+    assert_int_equal(m->r.net.stats.tcp_displaced, 2);
+}
+
 static void a_flow_that_prepare_accepted_is_put_to_the_kernel_at_once(void **state)
 {
     struct mixed_rig *m = *state;
@@ -323,6 +345,7 @@ int main(void)
         T(a_family_without_a_listener_stays_in_userspace),
         T(a_refusal_that_names_the_kernel_starts_nothing),
         T(half_open_flows_of_both_halves_are_counted_together),
+        T(a_flow_of_either_half_makes_room_for_one_of_the_other),
         T(a_flow_that_prepare_accepted_is_put_to_the_kernel_at_once),
     };
 
