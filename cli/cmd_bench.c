@@ -7,19 +7,18 @@
  *   direct:  bench_client ------------------- lo ---------------------->
  *
  * The client asks for an address that exists nowhere, which an alias turns into the server's. The measurements of one stack
- * follow one another in one sandbox; their results come through a pipe one by one, so that adit's CPU time is known for each.
- * The three processes share this machine's processors, as do adit, a program and its server in life. */
+ * follow one another in one sandbox. The child, whose parent is adit, looks at adit's CPU time around each, and leaves the
+ * results in memory that both have. The three processes share this machine's processors, as do adit, a program and its
+ * server in life. */
 #include "bench_client.h"
 #include "bench_server.h"
 #include "command.h"
 #include "job.h"
-#include "sandbox.h"
+#include "session.h"
 #include "summary.h"
-#include "tunnel.h"
 #include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define TARGET "203.0.113.1" /* documentation (RFC 5737) */
@@ -61,10 +60,9 @@ static const struct option bench_options[] = {
 struct column {
     const char *name;
     struct bench_result results[STEPS];
-    double cpu_seconds[STEPS]; /* of adit; 0: directly, there is none */
 };
 
-struct table {
+struct table { /* in memory that all processes have */
     struct column columns[COLUMNS_MAX];
     size_t count;
 };
@@ -72,32 +70,19 @@ struct table {
 /* What the child needs. */
 struct play {
     struct bench_order order;
-    int results; /* writing end */
+    struct column *into;
 };
 
 static int play_run(void *ctx)
 {
     const struct play *p = ctx;
     for (size_t i = 0; i < STEPS; i++) {
-        struct bench_result r = {0};
-        steps[i].run(&p->order, &r);
-        if (write(p->results, &r, sizeof(r)) != (ssize_t)sizeof(r))
-            return STATUS_FAILED;
+        struct bench_result *r = &p->into->results[i];
+        double cpu = summary_cpu_seconds(getppid());
+        steps[i].run(&p->order, r);
+        r->cpu_seconds = summary_cpu_seconds(getppid()) - cpu;
     }
     return STATUS_OK;
-}
-
-static void column_read(struct column *c, int results)
-{
-    double cpu = summary_cpu_seconds();
-    for (size_t i = 0; i < STEPS; i++) {
-        struct bench_result *r = &c->results[i];
-        if (read(results, r, sizeof(*r)) != (ssize_t)sizeof(*r))
-            *r = (struct bench_result){.text = "the client ended without a report"};
-        double now = summary_cpu_seconds();
-        c->cpu_seconds[i] = now - cpu;
-        cpu = now;
-    }
 }
 
 static void column_direct(struct column *c, const struct bench_args *args, uint16_t port)
@@ -110,32 +95,15 @@ static void column_direct(struct column *c, const struct bench_args *args, uint1
         steps[i].run(&order, &c->results[i]);
 }
 
-static int column_carry(struct column *c, struct tunnel *t, struct sandbox *s,
-                        const struct sandbox_options *inside, int ends[2], struct complaint *why)
-{
-    if (sandbox_open(s, inside, why))
-        return -1;
-    close(ends[1]); /* the child has its own: its end is seen here */
-    ends[1] = -1;
-    struct device device = sandbox_device_take(s);
-    if (tunnel_start(t, &device, why) || sandbox_go(s, why))
-        return -1;
-    column_read(c, ends[0]);
-    job_wait(s->pid);
-    return 0;
-}
-
 static int column_stack(struct column *c, const struct bench_args *args, uint16_t port,
                         const sigset_t *signals, struct complaint *why)
 {
-    int ends[2];
     adit_alias alias = {0};
     struct tunnel tunnel = {0};
-    struct sandbox sandbox = {.pid = -1, .control = -1};
     struct tunnel_options outside = {
         .via = "direct", .stack = c->name, .mtu_bytes = args->mtu_bytes, .aliases = &alias, .aliases_count = 1,
         .kernel_for = strcmp(c->name, "mixed") ? NULL : "all"};
-    struct play play = {.order = {.seconds = args->seconds, .to = {.sin_family = AF_INET}}};
+    struct play play = {.order = {.seconds = args->seconds, .to = {.sin_family = AF_INET}}, .into = c};
     struct sandbox_options inside = {
         .workers = 1,
         .mtu_bytes = args->mtu_bytes, .listens = tunnel_listens(&outside), .run = play_run, .ctx = &play, .signals = signals};
@@ -145,19 +113,10 @@ static int column_stack(struct column *c, const struct bench_args *args, uint16_
     alias.seen.port = TARGET_PORT;
     adit_addr_parse(&alias.real, "127.0.0.1");
     alias.real.port = port;
-    if (pipe2(ends, O_CLOEXEC)) {
-        complaint_what(why, "no pipe for the results");
-        return complaint_os(why, "pipe", errno);
-    }
-    play.results = ends[1];
     int rc = tunnel_init(&tunnel, &outside, why);
     if (rc == 0)
-        rc = column_carry(c, &tunnel, &sandbox, &inside, ends, why);
+        rc = session_run(&tunnel, &inside, why) < 0 ? -1 : 0;
     tunnel_deinit(&tunnel);
-    sandbox_close(&sandbox);
-    close(ends[0]);
-    if (ends[1] >= 0)
-        close(ends[1]);
     return rc;
 }
 
@@ -202,7 +161,7 @@ static double figure_value(const struct figure *f, const struct column *c)
     case RATE_GBIT:
         return (double)r->bytes * 8 / 1e9 / r->seconds;
     case CPU_PER_GB:
-        return c->cpu_seconds[f->step] * 1e9 / (double)r->bytes;
+        return r->cpu_seconds * 1e9 / (double)r->bytes;
     case PER_SECOND:
         return (double)r->count / r->seconds;
     case P50:
@@ -210,7 +169,7 @@ static double figure_value(const struct figure *f, const struct column *c)
     case P99:
         return r->p99_us;
     case CPU_US:
-        return c->cpu_seconds[f->step] * 1e6 / (double)r->count;
+        return r->cpu_seconds * 1e6 / (double)r->count;
     }
     return 0;
 }
@@ -274,7 +233,8 @@ static unsigned column_complain(const struct column *c)
         if (c->results[i].ok)
             continue;
         failed++;
-        fprintf(stderr, "adit: %s, %s: %s\n", c->name, steps[i].name, c->results[i].text);
+        fprintf(stderr, "adit: %s, %s: %s\n", c->name, steps[i].name,
+                c->results[i].text[0] ? c->results[i].text : "the client ended without a report");
     }
     return failed;
 }
@@ -318,7 +278,6 @@ static bool stack_is_offered(const char *name)
 
 static int bench_run(const struct command *self, int argc, char **argv)
 {
-    static struct table table;
     struct bench_args args = {.mtu_bytes = 1500, .seconds = 1};
     int status = STATUS_OK;
     int first = command_parse(self, argv, &args, &status);
@@ -330,12 +289,17 @@ static int bench_run(const struct command *self, int argc, char **argv)
         return command_refuse(self, "--stack: not in this build (adit version --features)");
     sigset_t signals;
     job_signals_block(&signals);
-    table = (struct table){0};
-    status = table_fill(&table, &args, &signals);
+    struct table *table = mmap(NULL, sizeof(*table), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (table == MAP_FAILED) {
+        perror("adit: mmap");
+        return STATUS_FAILED;
+    }
+    status = table_fill(table, &args, &signals);
     if (args.json)
-        table_print_json(&table, &args);
+        table_print_json(table, &args);
     else
-        table_print(&table, &args);
+        table_print(table, &args);
+    munmap(table, sizeof(*table));
     return status;
 }
 

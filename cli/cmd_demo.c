@@ -2,18 +2,14 @@
 /* adit demo: shows that it works here, with nothing but this machine.
  *
  * A scene is a handler (`via`) and what a client does in a sandbox in front of it (demo_client.c). The sandboxes are those
- * of `adit exec`. The client runs in the child and sends one struct demo_result a step through a pipe; the parent runs
+ * of `adit exec`. The client runs in the child and leaves one struct demo_result a step in memory that both have; the parent runs
  * the tunnel, so that its CPU time is adit's, and prints. All scenes are played for every stack that is built. */
 #include "command.h"
 #include "demo_client.h"
 #include "job.h"
-#include "sandbox.h"
+#include "session.h"
 #include "summary.h"
-#include "tunnel.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
-#include <unistd.h>
+#include <sys/mman.h>
 
 struct demo_step {
     const char *name;
@@ -43,10 +39,10 @@ static const struct demo_scene scenes[] = {
 
 static const char *const stacks[] = {"userspace", "system", "mixed"};
 
-/* What the child needs of a scene. */
+/* In memory that both processes have. */
 struct demo_play {
     const struct demo_scene *scene;
-    int results; /* writing end */
+    struct demo_result results[STEPS_MAX]; /* by step */
 };
 
 static size_t scene_steps(const struct demo_scene *scene)
@@ -59,13 +55,9 @@ static size_t scene_steps(const struct demo_scene *scene)
 
 static int scene_play(void *ctx)
 {
-    const struct demo_play *p = ctx;
-    for (size_t i = 0; i < scene_steps(p->scene); i++) {
-        struct demo_result r = {0};
-        p->scene->steps[i].play(&r);
-        if (write(p->results, &r, sizeof(r)) != (ssize_t)sizeof(r))
-            return STATUS_FAILED;
-    }
+    struct demo_play *p = ctx;
+    for (size_t i = 0; i < scene_steps(p->scene); i++)
+        p->scene->steps[i].play(&p->results[i]);
     return STATUS_OK;
 }
 
@@ -78,69 +70,48 @@ static void result_print(const char *name, const struct demo_result *r, double c
                r->seconds, (double)r->bytes * 8 / 1e9 / r->seconds,
                cpu_seconds * 1e9 / (double)r->bytes);
     else
-        printf("%s\n", r->text);
+        printf("%s\n", r->text[0] ? r->text : "the client ended without a report");
     fflush(stdout);
 }
 
 /* False when one of the steps failed, or never reported. */
-static bool scene_report(const struct demo_scene *scene, int results, double cpu_seconds)
+static bool scene_report(const struct demo_play *p, double cpu_seconds)
 {
     bool ok = true;
-    for (size_t i = 0; i < scene_steps(scene); i++) {
-        struct demo_result r = {0};
-        if (read(results, &r, sizeof(r)) != (ssize_t)sizeof(r))
-            r = (struct demo_result){.text = "the client ended without a report"};
-        result_print(scene->steps[i].name, &r, cpu_seconds);
-        ok = ok && r.ok;
+    for (size_t i = 0; i < scene_steps(p->scene); i++) {
+        result_print(p->scene->steps[i].name, &p->results[i], cpu_seconds);
+        ok = ok && p->results[i].ok;
     }
     return ok;
-}
-
-static int scene_run(struct tunnel *t, struct sandbox *s, const struct sandbox_options *inside,
-                     struct complaint *why)
-{
-    if (sandbox_open(s, inside, why))
-        return -1;
-    struct device device = sandbox_device_take(s);
-    if (tunnel_start(t, &device, why) || sandbox_go(s, why))
-        return -1;
-    job_wait(s->pid);
-    return 0;
 }
 
 /* carried: gets who terminated TCP. */
 static bool scene_show(const struct demo_scene *scene, const char *stack, const sigset_t *signals,
                        char carried[TUNNEL_STACK_BYTES])
 {
-    int ends[2];
-    adit_stats stats;
     struct complaint why = {0};
     struct tunnel tunnel;
-    struct sandbox sandbox = {.pid = -1, .control = -1};
     struct tunnel_options outside = {
         .via = scene->via, .stack = stack, .kernel_for = KERNEL_PORTS, .mtu_bytes = MTU_BYTES};
-    if (pipe2(ends, O_CLOEXEC)) {
-        perror("adit: pipe");
+    struct demo_play *play = mmap(NULL, sizeof(*play), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (play == MAP_FAILED) {
+        perror("adit: mmap");
         return false;
     }
-    struct demo_play play = {.scene = scene, .results = ends[1]};
+    play->scene = scene;
     struct sandbox_options inside = {
-        .mtu_bytes = MTU_BYTES, .workers = 1, .listens = tunnel_listens(&outside), .run = scene_play, .ctx = &play,
+        .mtu_bytes = MTU_BYTES, .workers = 1, .listens = tunnel_listens(&outside), .run = scene_play, .ctx = play,
         .signals = signals};
-    double cpu = summary_cpu_seconds();
-    bool ok = tunnel_init(&tunnel, &outside, &why) == 0 &&
-              scene_run(&tunnel, &sandbox, &inside, &why) == 0;
-    close(ends[1]);
+    double cpu = summary_cpu_seconds(0);
+    bool ok = tunnel_init(&tunnel, &outside, &why) == 0 && session_run(&tunnel, &inside, &why) >= 0;
     if (ok) {
-        ok = scene_report(scene, ends[0], summary_cpu_seconds() - cpu);
-        tunnel_drain(&tunnel, &stats);
+        ok = scene_report(play, summary_cpu_seconds(0) - cpu);
         tunnel_stack(&tunnel, carried);
     } else {
         complaint_print(stderr, &why);
     }
     tunnel_deinit(&tunnel);
-    sandbox_close(&sandbox);
-    close(ends[0]);
+    munmap(play, sizeof(*play));
     return ok;
 }
 
@@ -162,7 +133,7 @@ static int demo_run(const struct command *self, int argc, char **argv)
         char carried[TUNNEL_STACK_BYTES] = "";
         printf("\nstack %s\n", stacks[i]);
         fflush(stdout);
-        for (size_t j = 0; j < sizeof(scenes) / sizeof(scenes[0]); j++, played++) {
+        for (size_t j = 0; j < sizeof(scenes) / sizeof(scenes[0]) && !ferror(stdout); j++, played++) {
             failed += !scene_show(&scenes[j], stacks[i], &signals, carried);
             if (j == 0)
                 printf("        %s\n", carried);
@@ -170,7 +141,7 @@ static int demo_run(const struct command *self, int argc, char **argv)
     }
     if (played == 0)
         fputs("adit: this build has no stack to show (adit version --features)\n", stderr);
-    return played == 0 || failed ? STATUS_FAILED : STATUS_OK;
+    return played == 0 || failed || ferror(stdout) ? STATUS_FAILED : STATUS_OK;
 }
 
 const struct command command_demo = {

@@ -5,8 +5,8 @@
  *   |  command -> sockets -> kernel -> TUN | = fd =  | libadit -> handler (--via) -> sockets   |
  *   +--------------------------------------+         +-----------------------------------------+
  *
- * sandbox_linux.c makes the left side, tunnel.c the right one, job.c waits and passes signals on. Order matters: what a
- * person may have typed wrong is checked first, the namespaces come before any thread, and the command starts last,
+ * sandbox_linux.c makes the left side, tunnel.c the right one, session.c runs both, job.c passes signals on. Order matters: what
+ * a person may have typed wrong is checked first, the namespaces come before any thread, and the command starts last,
  * when packets already flow. Anything that fails before that ends in exit status 125 and a command that never ran; its own
  * status is passed through, 126 and 127 as every shell means them, 128+n for signal n.
  *
@@ -18,9 +18,8 @@
 #include "command.h"
 #include "job.h"
 #include "resolv.h"
-#include "sandbox.h"
+#include "session.h"
 #include "summary.h"
-#include "tunnel.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -164,27 +163,12 @@ static int command_execute(void *ctx)
     return error == ENOENT ? 127 : 126;
 }
 
-/* Everything up to the moment when the command runs. */
-static int exec_start(struct sandbox *s, struct tunnel *t, const struct sandbox_options *inside,
-                      struct complaint *why)
-{
-    if (sandbox_open(s, inside, why))
-        return -1;
-    signal(SIGPIPE, SIG_IGN); /* a closed stderr must not cost the command its network */
-    struct device device = sandbox_device_take(s);
-    if (tunnel_start(t, &device, why))
-        return -1;
-    return sandbox_go(s, why);
-}
-
-static void exec_finish(struct tunnel *t, const struct exec_args *args, double started)
+static void exec_summarize(const struct tunnel *t, double seconds)
 {
     char stack[TUNNEL_STACK_BYTES];
-    adit_stats stats;
-    tunnel_drain(t, &stats);
-    if (args->summary)
-        summary_print(stderr, &stats, tunnel_stack(t, stack), summary_clock_seconds() - started,
-                      summary_cpu_seconds());
+    adit_stats stats = {.size = sizeof(stats)};
+    adit_get_stats(t->engine, &stats);
+    summary_print(stderr, &stats, tunnel_stack(t, stack), seconds, summary_cpu_seconds(0));
 }
 
 static int exec_command(const struct exec_args *args, char **argv, const sigset_t *signals)
@@ -212,24 +196,21 @@ static int exec_command(const struct exec_args *args, char **argv, const sigset_
                                      .run = command_execute,
                                      .ctx = argv,
                                      .signals = signals};
-    struct sandbox sandbox = {.pid = -1, .control = -1};
     struct tunnel tunnel = {0};
     double started = summary_clock_seconds();
-    int status = STATUS_NOT_STARTED;
+    int status = -1;
     bool ok = args_check(args, &why) == 0 && dns_prepare(&dns, args, &why) == 0;
     outside.aliases_count = dns.aliases_count;
     ok = ok && tunnel_init(&tunnel, &outside, &why) == 0;
     password_hide(args->via);
-    ok = ok && exec_start(&sandbox, &tunnel, &inside, &why) == 0;
-    if (ok) {
-        status = job_wait(sandbox.pid);
-        exec_finish(&tunnel, args, started);
-    } else {
+    if (ok)
+        status = session_run(&tunnel, &inside, &why);
+    if (status < 0)
         complaint_print(stderr, &why);
-    }
+    else if (args->summary)
+        exec_summarize(&tunnel, summary_clock_seconds() - started);
     tunnel_deinit(&tunnel);
-    sandbox_close(&sandbox);
-    return status;
+    return status < 0 ? STATUS_NOT_STARTED : status;
 }
 
 static int exec_run(const struct command *self, int argc, char **argv)

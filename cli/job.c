@@ -2,7 +2,7 @@
 /* job: waiting for a command in the foreground, so that a person or a script cannot tell that adit is between.
  *
  * The command stays in adit's process group and session: the terminal's own signals (Ctrl-C, Ctrl-\, Ctrl-Z, a changed
- * window) reach both by themselves. adit holds its signals blocked and reads them here:
+ * window) reach both by themselves. adit holds its signals blocked and reads them here, from a signalfd:
  *
  *   SIGTERM SIGHUP SIGUSR1 SIGUSR2   passed on
  *   SIGINT SIGQUIT                   passed on when a process sent them; from the terminal the command has them already
@@ -13,8 +13,8 @@
  * is woken. Nothing is done where the terminal stopped the whole group. */
 #include "job.h"
 #include <errno.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 static void signals_fill(sigset_t *set)
@@ -42,48 +42,46 @@ static void stop_with(pid_t pid, int how)
     kill(pid, SIGCONT);
 }
 
-/* True when the child has ended: *status is what to exit with. */
-static bool child_reap(pid_t pid, int *status)
+static void child_reap(struct job *j)
 {
     int how;
-    pid_t got = waitpid(pid, &how, WNOHANG | WUNTRACED);
-    if (got != pid)
-        return false;
+    if (waitpid(j->pid, &how, WNOHANG | WUNTRACED) != j->pid)
+        return;
     if (WIFSTOPPED(how)) {
-        stop_with(pid, WSTOPSIG(how));
+        stop_with(j->pid, WSTOPSIG(how));
+        return;
+    }
+    j->status = WIFSIGNALED(how) ? 128 + WTERMSIG(how) : WEXITSTATUS(how);
+    j->has_ended = true;
+}
+
+int job_open(struct job *j, pid_t pid, struct complaint *why)
+{
+    sigset_t set;
+    signals_fill(&set);
+    *j = (struct job){.pid = pid, .signals = signalfd(-1, &set, SFD_CLOEXEC)};
+    if (j->signals >= 0)
+        return 0;
+    complaint_what(why, "no descriptor for the command's signals");
+    return complaint_os(why, "signalfd", errno);
+}
+
+bool job_take(struct job *j)
+{
+    struct signalfd_siginfo info;
+    if (read(j->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
         return false;
-    }
-    *status = WIFSIGNALED(how) ? 128 + WTERMSIG(how) : WEXITSTATUS(how);
-    return true;
+    int number = (int)info.ssi_signo;
+    bool is_typed = (number == SIGINT || number == SIGQUIT) && info.ssi_code == SI_KERNEL;
+    if (j->has_ended)
+        return number != SIGCHLD && number != SIGUSR1 && number != SIGUSR2;
+    if (number != SIGCHLD && !is_typed)
+        kill(j->pid, number);
+    child_reap(j);
+    return false;
 }
 
-static bool signal_is_from_terminal(const siginfo_t *info)
+void job_close(struct job *j)
 {
-    return (info->si_signo == SIGINT || info->si_signo == SIGQUIT) && info->si_code == SI_KERNEL;
-}
-
-int job_wait(pid_t pid)
-{
-    sigset_t set;
-    siginfo_t info;
-    int status = 0;
-    signals_fill(&set);
-    while (!child_reap(pid, &status)) {
-        if (sigwaitinfo(&set, &info) < 0 || info.si_signo == SIGCHLD)
-            continue;
-        if (!signal_is_from_terminal(&info))
-            kill(pid, info.si_signo);
-    }
-    return status;
-}
-
-bool job_pause(unsigned ms)
-{
-    sigset_t set;
-    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-    signals_fill(&set);
-    sigdelset(&set, SIGUSR1);
-    sigdelset(&set, SIGUSR2);
-    sigdelset(&set, SIGCHLD);
-    return sigtimedwait(&set, NULL, &left) > 0;
+    close(j->signals);
 }

@@ -7,9 +7,9 @@
  *         |                                                  | lo up, TUN with addresses and default routes
  *         |                                                  | private resolv.conf, then no capabilities
  *         |<-- struct sandbox_ready + descriptors of the TUN -|
- *         | adit_new, adit_start                             | waits
+ *         | adit_new, adit_run                               | waits
  *         |-- one octet: go -------------------------------->|
- *         | waits (job.h)                                    | run(): execvp
+ *         | goes on (session.c)                              | run(): execvp
  *
  * It fails closed. Whatever cannot be set up is told to the parent, and the command is not started; the parent's end
  * without a "go" reads as end of file, and the command is not started either. The child keeps no descriptor of the TUN:

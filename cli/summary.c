@@ -4,22 +4,24 @@
  * "in" and "out" are as the command sees them: octets of IP packets that it received and sent. */
 #include "summary.h"
 #include <inttypes.h>
-#include <sys/resource.h>
 #include <time.h>
 
-double summary_cpu_seconds(void)
+static double clock_seconds(clockid_t clock)
 {
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+    struct timespec t = {0};
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+double summary_cpu_seconds(pid_t pid)
+{
+    clockid_t clock;
+    return clock_getcpuclockid(pid, &clock) ? 0 : clock_seconds(clock);
 }
 
 double summary_clock_seconds(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+    return clock_seconds(CLOCK_MONOTONIC);
 }
 
 const char *summary_bytes(uint64_t bytes, char buf[16])

@@ -2,10 +2,11 @@
 /* summary: some lines about what an instance has done. */
 #pragma once
 #include <stdio.h>
+#include <sys/types.h>
 #include "adit/adit.h"
 
-/* Seconds of CPU that this process (all its threads) has used. */
-double summary_cpu_seconds(void);
+/* Seconds of CPU that a process (all its threads) has used; pid 0: this one. */
+double summary_cpu_seconds(pid_t pid);
 /* Seconds of a monotonic clock. */
 double summary_clock_seconds(void);
 /* "38.2 MB" in buf. */

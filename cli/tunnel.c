@@ -2,27 +2,18 @@
 /* tunnel: from a TUN descriptor and a URL to a running instance (tunnel.h).
  *
  *   tunnel_init    the URL becomes a handler, the capture file is opened
- *   tunnel_start   adit_new on the descriptor, adit_start: a thread for each worker
- *   tunnel_drain   after the command has ended
+ *   tunnel_open    adit_new on the descriptor
  *   tunnel_deinit  adit_free, and the rest in reverse
- *
- * Draining: a program may close a connection and exit while the kernel still holds octets of it. They come through the
- * TUN afterwards, so an instance that stopped at once would lose them. It goes on until no TCP flow is left, or until
- * nothing has moved for DRAIN_QUIET_MS, or DRAIN_MAX_MS have passed, or someone asks adit to end. It looks only after a
- * first step, because the counters of a running instance may be some milliseconds old.
  *
  * Every flow is a descriptor, so adit takes as many as its user may have. The command keeps the limit that it was given: its
  * process exists before the tunnel does. */
 #include "tunnel.h"
-#include "job.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-enum { DRAIN_STEP_MS = 20, DRAIN_QUIET_MS = 1000, DRAIN_MAX_MS = 15000 };
 
 static void log_print(void *ctx, const adit_log_record *r)
 {
@@ -167,7 +158,7 @@ const char *tunnel_engine(const struct tunnel_options *o)
     return !o->engine && (o->pcap || o->fault) ? "nat" : o->engine;
 }
 
-int tunnel_start(struct tunnel *t, const struct device *device, struct complaint *why)
+int tunnel_open(struct tunnel *t, const struct device *device, struct complaint *why)
 {
     adit_options o;
     adit_error e = {0};
@@ -175,29 +166,7 @@ int tunnel_start(struct tunnel *t, const struct device *device, struct complaint
     options_fill(t, device, &o);
     if (adit_new(&t->engine, &o, adit_proxy_handler(t->proxy), adit_proxy_ctx(t->proxy), &e) < 0)
         return complaint_from_error(why, &e);
-    if (adit_start(t->engine, &e) < 0)
-        return complaint_from_error(why, &e);
     return 0;
-}
-
-/* What changes while something moves. */
-static uint64_t stats_motion(const adit_stats *s)
-{
-    return s->rx_bytes + s->tx_bytes + s->memory_used_bytes + s->tcp_open;
-}
-
-void tunnel_drain(struct tunnel *t, adit_stats *s)
-{
-    unsigned quiet_ms = 0;
-    *s = (adit_stats){.size = sizeof(*s)};
-    for (unsigned ms = 0; ms < DRAIN_MAX_MS && quiet_ms < DRAIN_QUIET_MS; ms += DRAIN_STEP_MS) {
-        uint64_t before = stats_motion(s);
-        bool interrupted = job_pause(DRAIN_STEP_MS);
-        adit_get_stats(t->engine, s);
-        if (interrupted || s->tcp_open == s->tcp_time_wait)
-            return;
-        quiet_ms = stats_motion(s) == before ? quiet_ms + DRAIN_STEP_MS : 0;
-    }
 }
 
 /* What a status says behind a key: "" where it has no such line. */

@@ -29,7 +29,7 @@ struct tunnel_options { /* borrowed as long as the tunnel lives */
 struct tunnel {
     const struct tunnel_options *options;
     adit_proxy *proxy;
-    adit *engine; /* NULL before the start */
+    adit *engine; /* NULL before tunnel_open() */
     FILE *pcap;   /* NULL: none */
 };
 
@@ -42,11 +42,9 @@ bool tunnel_has_stack(const char *name);
 bool tunnel_listens(const struct tunnel_options *o);
 /* The engine for which the device is to be made: with a capture or faults it is "nat", unless another one is asked for. */
 const char *tunnel_engine(const struct tunnel_options *o);
-/* Runs it on this TUN, whose descriptors are the tunnel's from here on. */
-int tunnel_start(struct tunnel *t, const struct device *device, struct complaint *why);
-/* Lets what the command left in the kernel's buffers leave, for a bounded time; *s is the last word of the counters. */
-void tunnel_drain(struct tunnel *t, adit_stats *s);
+/* Makes the instance for this TUN, whose descriptors are the tunnel's from here on. It is run by session_run(). */
+int tunnel_open(struct tunnel *t, const struct device *device, struct complaint *why);
 /* Who terminated TCP in it: "mixed, engine bpf, 3 of 5 tcp flows in the kernel", and the reason of a fallback. Returns text. */
 const char *tunnel_stack(const struct tunnel *t, char text[TUNNEL_STACK_BYTES]);
-/* Stops it. False: the capture file could not be written to its end (said on stderr). */
+/* Frees it. False: the capture file could not be written to its end (said on stderr). */
 bool tunnel_deinit(struct tunnel *t);

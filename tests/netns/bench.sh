@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # bench.sh ADIT: `adit bench` measures every stack that is built, says so in JSON that has a number wherever one belongs, needs no
-# root, and leaves no process and no listening port behind.
+# root, leaves no process and no listening port behind, and can be told to end.
 set -u
 adit=$1
 [ "$(id -u)" -eq 0 ] || exit 77
@@ -42,7 +42,18 @@ as_user() { # with a device node that an ordinary user may open
 nothing_left() { # in a namespace of its own, whose sockets are all of this run
     timeout 120 unshare -n sh -c "ip link set lo up; '$adit' bench --stack userspace >/dev/null && ! ss -Hltn | grep ."
 }
+told_to_end() { # while it measures directly; the client of the stack gets the signal
+    local pid rc
+    "$adit" bench --stack system >/dev/null 2>"$work/told" &
+    pid=$!
+    sleep 1
+    kill -TERM $pid
+    wait $pid
+    rc=$?
+    [ $rc = 1 ] && [ "$(grep -c 'the client ended without a report' "$work/told")" = 4 ]
+}
 step "root: every stack, every figure" as_root
 step "without root: the same" as_user
 step "no port is left" nothing_left
+step "SIGTERM ends it" told_to_end
 exit $failed

@@ -53,22 +53,58 @@ status_and_descriptors_pass_through()
     "${adit_exec[@]}" -- sh -c 'echo lost' >&- 2>/dev/null
     [ $? != 125 ]
     report $? "a closed standard output does not get in the way"
+    limit_s=10 status 3 "what a command leaves running does not keep adit" "${adit_exec[@]}" -- \
+        sh -c 'sleep 60 >/dev/null 2>&1 & exit 3'
     [ "$("${adit_exec[@]}" -- sh -c 'ls /proc/self/fd | wc -l')" = "$(sh -c 'ls /proc/self/fd | wc -l')" ]
     report $? "no descriptor of adit's own is left in the command"
 }
 
+said_lines()
+{
+    [ "$(wc -l <$run/said)" = "$1" ]
+}
+
+# A shell's background ignores SIGINT and SIGQUIT, which no trap would change.
 signals_pass_through()
 {
-    mkfifo $run/fifo
-    "${adit_exec[@]}" -- sh -c 'trap "exit 42" TERM; echo ready; while :; do sleep 0.05; done' \
-        >$run/fifo &
-    local pid=$!
-    read -r <$run/fifo
+    local pid lines=1 signal
+    env --default-signal=INT,QUIT "${adit_exec[@]}" -- sh -c 'for s in HUP INT QUIT USR1 USR2; do trap "echo $s" $s; done
+        trap "exit 42" TERM; echo ready; while :; do sleep 0.05; done' >$run/said &
+    pid=$!
+    wait_for said_lines 1
+    for signal in HUP INT INT QUIT USR1 USR2; do
+        kill -$signal $pid
+        lines=$((lines + 1))
+        wait_for said_lines $lines
+    done
+    [ "$(xargs <$run/said)" = "ready HUP INT INT QUIT USR1 USR2" ]
+    report $? "signals are forwarded, each as often as it comes"
     kill -TERM $pid
     wait $pid
     [ $? = 42 ]
-    report $? "SIGTERM is forwarded, and the command decides what it means"
+    report $? "SIGTERM too, and the command decides what it means"
     "$here/exec_tty.py" "${adit_exec[@]}" || failed=1
+}
+
+# Without a terminal adit is not stopped with it.
+a_command_is_stopped_and_continued()
+{
+    "${adit_exec[@]}" -- sh -c 'echo $$ >$run/stopped; kill -STOP $$; exec curl -sS http://10.99.0.2:8080/page' >$run/out &
+    local pid=$!
+    wait_for test -s $run/stopped
+    wait_for grep -q '^State:.T' "/proc/$(cat $run/stopped)/status"
+    kill -CONT "$(cat $run/stopped)"
+    wait $pid
+    report $? "a command that was stopped and continued"
+    says "has its network" '^a page$'
+}
+
+one_thread_for_each_worker()
+{
+    local workers=1
+    [[ ! ${adit_exec[*]} =~ --workers\ ([0-9]+) ]] || workers=${BASH_REMATCH[1]}
+    [ "$("${adit_exec[@]}" -- sh -c 'ls /proc/$PPID/task | wc -l')" = "$workers" ]
+    report $? "adit has one thread for each worker, and no other"
 }
 
 names_and_connections()
@@ -115,25 +151,49 @@ capture_and_summary()
     says "the capture has the connection" '10.99.0.2.8080'
 }
 
-# The reader takes 20 MB in about 2 s; the writer is gone long before.
-what_is_written_last_arrives()
+# read_slowly SECONDS: what comes to port 9000 of the server, after a pause for each piece; how much it was is in $run/reader.
+read_slowly()
 {
-    ip netns exec $server python3 -c '
+    serve reader python3 -c '
 import socket, sys, time
 listener = socket.create_server(("10.99.0.2", 9000))
 print("ready", flush=True)
 conn, total = listener.accept()[0], 0
 while piece := conn.recv(1 << 18):
     total += len(piece)
-    time.sleep(0.02)
-print(total, flush=True)' >$run/reader 2>&1 &
-    local reader=$!
-    wait_for grep -q ready $run/reader
+    time.sleep(float(sys.argv[1]))
+print(total, flush=True)' "$1"
+}
+
+# The reader takes 20 MB in about 2 s; the writer is gone long before.
+what_is_written_last_arrives()
+{
+    read_slowly 0.02
     status 0 "a command that exits at once after writing" "${adit_exec[@]}" -- \
         bash -c 'exec cat $www/big >/dev/tcp/10.99.0.2/9000'
-    wait $reader
+    wait_for grep -q '^[0-9]' $run/reader
     cp $run/reader $run/out
     says "loses nothing of what it wrote" '^20000000$'
+}
+
+# The reader would take 8 s or more.
+what_is_left_can_be_given_up()
+{
+    local pid began rc
+    rm -f $run/writer
+    read_slowly 0.5
+    "${adit_exec[@]}" -- bash -c 'echo $$ >$run/writer; head -c 4000000 $www/big >/dev/tcp/10.99.0.2/9000; exit 5' &
+    pid=$!
+    wait_for test -s $run/writer
+    while [ -e "/proc/$(cat $run/writer)" ]; do sleep 0.05; done
+    began=$SECONDS
+    kill -USR1 $pid 2>/dev/null
+    kill -TERM $pid 2>/dev/null
+    wait $pid
+    rc=$?
+    [ $rc = 5 ]
+    report $? "a signal after the command's end does not change its status"
+    at_most "seconds until adit has ended then" $((SECONDS - began)) 2
 }
 
 behind_a_proxy()
@@ -218,7 +278,7 @@ time.sleep(30)' >$run/held &
 
 a_dead_adit_leaves_no_way_out()
 {
-    rm -f $run/after
+    mkfifo $run/fifo
     "${adit_exec[@]}" -- sh -c 'echo $$ >$run/pid; read x <$run/fifo
         ip route get 10.99.0.2 >$run/after 2>&1; echo over >>$run/after' &
     local pid=$!
@@ -254,6 +314,7 @@ as_root()
 }
 
 setup
-in_turn status_and_descriptors_pass_through signals_pass_through inside_is_as_it_should_be fails_closed \
-    a_dead_adit_leaves_no_way_out as_root capture_and_summary what_is_written_last_arrives behind_a_proxy as_an_ordinary_user
+in_turn status_and_descriptors_pass_through signals_pass_through a_command_is_stopped_and_continued \
+    one_thread_for_each_worker inside_is_as_it_should_be fails_closed a_dead_adit_leaves_no_way_out as_root capture_and_summary \
+    what_is_written_last_arrives what_is_left_can_be_given_up behind_a_proxy as_an_ordinary_user
 finish
