@@ -320,6 +320,7 @@ static int run_clients(struct run *r)
         printf("broken: %s; it had %sspoken, had %sheard, and %s was to end it\n", strerror(r->broken_by),
                r->broken.has_spoken ? "" : "not ", r->broken.has_heard ? "" : "not ",
                r->broken.said.follows == SERVER_ENDS ? "the server" : "the client");
+    free(r->conns);
     return faults > 0;
 }
 
