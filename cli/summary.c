@@ -71,5 +71,7 @@ void summary_print(FILE *to, const adit_stats *s, const char *stack, double seco
         fprintf(to, "adit: %" PRIu64 " half-open tcp flows made room for others\n", s->tcp_displaced);
     if (s->handed_over > 0)
         fprintf(to, "adit: %" PRIu64 " packets handed over from worker to worker\n", s->handed_over);
+    if (s->udp_evicted > 0)
+        fprintf(to, "adit: %" PRIu64 " udp flows made room for others\n", s->udp_evicted);
     drops_print(to, s);
 }

@@ -47,6 +47,7 @@ static void stats_collect(const struct worker *w, adit_stats *s)
         .tcp_timeouts = n->tcp_timeouts,
         .udp_open = n->udp_open,
         .udp_total = n->udp_total,
+        .udp_evicted = n->udp_evicted,
         .icmp_total = n->icmp_total,
         .handed_over = n->handed_over,
         .tcp_displaced = n->tcp_displaced,

@@ -122,7 +122,11 @@ typedef struct adit_options {
     /* limits of the instance. Each of several workers gets an equal part, so that a client whose flows do not fall on all
      * alike meets its limit a little early */
     uint64_t memory_bytes;   /* budget for flows and buffers */
-    uint32_t tcp_max, udp_max;   /* flows, mappings */
+    /* Flows, mappings. Beyond udp_max (and udp_per_client_max) the mapping idle longest ends for a new one. What is relayed
+     * also takes descriptors: a TCP flow one (two on the kernel's TCP), a mapping one for each IP version in use. Where the
+     * process has none left, the relayed mapping idle longest gives up its own, for TCP too; with none of those a flow is
+     * refused. */
+    uint32_t tcp_max, udp_max;
     uint32_t tcp_per_client_max;
     uint32_t tcp_half_open_max, tcp_half_open_per_client_max; /* beyond, the oldest that does not answer ends: ADIT_ELIMIT */
     uint32_t udp_per_client_max;
@@ -270,6 +274,7 @@ typedef struct adit_stats {
     uint64_t shortcut_packets, shortcut_bytes; /* engine "bpf": what was turned round in the kernel, not in rx or tx */
     uint64_t handed_over; /* packets that came to another worker than their flow's */
     uint64_t tcp_displaced; /* half-open flows that made room for others, since their clients did not answer: SYNs were forged */
+    uint64_t udp_evicted; /* mappings that ended early, for a limit: of mappings, memory or descriptors */
 } adit_stats;
 /* Any thread; never waits for a worker. On the loop's thread it is exact, elsewhere at most 10 ms old. The sum over the
  * workers, memory_peak_bytes too. */

@@ -41,7 +41,8 @@ int net_init(struct net *net, const struct net_config *config, const struct net_
     list_init(&net->handshakes);
     frag_init(&net->frags, net);
     icmp_limits_init(&net->icmp_limits, now_ns);
-    pool_init(&net->udp_pool, memory, sizeof(struct udp), config->udp_max);
+    /* udp_max are open; those that end for others wait beside them until they are served. */
+    pool_init(&net->udp_pool, memory, sizeof(struct udp), UINT32_MAX);
     pool_init(&net->udp_remote_pool, memory, sizeof(struct udp_remote),
               udp_remotes_max(memory->budget_bytes));
     /* Bounded for each mapping and each client, and all of them by the memory budget. */
@@ -132,7 +133,7 @@ void net_expire(struct net *net, uint64_t now_ns)
         net->tcp_ops->relieve(net->tcp, now_ns);
     if (memory_pressure(net->memory) < MEMORY_CRITICAL)
         return;
-    for (int i = 0; i < NET_EVICTIONS_MAX && udp_evict(net, now_ns); i++)
+    for (int i = 0; i < NET_EVICTIONS_MAX && udp_evict(net, now_ns, UDP_EVICT_IDLE_NS); i++)
         ;
 }
 

@@ -106,7 +106,7 @@ struct net_stats {
     uint64_t tcp_displaced; /* half-open flows that ended for others */
     uint64_t tcp_kernel_total, tcp_kernel_open; /* those of them that the host's kernel terminates */
     uint64_t tcp_segments_retransmitted, tcp_fast_retransmits, tcp_timeouts;
-    uint64_t udp_total, udp_open, icmp_total;
+    uint64_t udp_total, udp_open, udp_evicted, icmp_total; /* udp_evicted: ended for a limit: of mappings, memory, descriptors */
     uint64_t handed_over; /* packets that were another worker's */
     uint64_t drops[DROP_COUNT];
 };

@@ -71,20 +71,63 @@ static void udp_touch(struct udp *u, uint64_t now_ns)
     udp_arm(u);
 }
 
-/* Why there can be no further mapping, or DROP_NONE. */
-static enum drop udp_limit(const struct net *net)
+/* NULL: the client has none that has been idle for so long. */
+static struct udp *client_idlest(const struct client *c, uint64_t now_ns, uint64_t idle_ns)
 {
-    if (net->udp_pool.used >= net->udp_pool.used_max)
-        return DROP_UDP_LIMIT;
-    return memory_pressure(net->memory) == MEMORY_CRITICAL ? DROP_NO_MEMORY : DROP_NONE;
+    struct list *oldest = list_first(&c->udp_idle);
+    struct udp *u = oldest ? LIST_ENTRY(oldest, struct udp, idle_node) : NULL;
+
+    return u && now_ns - u->last_ns >= idle_ns ? u : NULL;
+}
+
+bool udp_evict(struct net *net, uint64_t now_ns, uint64_t idle_ns)
+{
+    for (int class = FLOW_HOLDER_CLASSES - 1; class > 0; class--) {
+        struct list *holders = &net->flows.udp_holders[class], *first = list_pop_front(holders);
+        struct udp *u;
+
+        if (!first)
+            continue;
+        list_push_back(holders, first); /* who is as heavy has its turn next */
+        u = client_idlest(LIST_ENTRY(first, struct client, holder_node), now_ns, idle_ns);
+        if (u) {
+            udp_close(u, ADIT_ELIMIT);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Why there can be no further mapping, or DROP_NONE. */
+static enum drop udp_limit(struct net *net, uint64_t now_ns)
+{
+    if (memory_pressure(net->memory) == MEMORY_CRITICAL)
+        return DROP_NO_MEMORY;
+    if (net->stats.udp_open < net->config.udp_max || udp_evict(net, now_ns, UDP_REPLACE_IDLE_NS))
+        return DROP_NONE;
+    return DROP_UDP_LIMIT;
+}
+
+/* The same of a client. */
+static enum drop client_limit(const struct net *net, const struct client *c, uint64_t now_ns)
+{
+    struct udp *idlest;
+
+    if (c->mappings < net->config.udp_per_client_max)
+        return DROP_NONE;
+    idlest = client_idlest(c, now_ns, UDP_REPLACE_IDLE_NS);
+    if (!idlest)
+        return DROP_UDP_CLIENT_LIMIT;
+    udp_close(idlest, ADIT_ELIMIT);
+    return DROP_NONE;
 }
 
 static struct udp *udp_new(struct net *net, const struct flow_key *key, uint32_t hash,
-                           enum drop *why)
+                           uint64_t now_ns, enum drop *why)
 {
     struct udp *u;
 
-    *why = udp_limit(net);
+    *why = udp_limit(net, now_ns);
     if (*why != DROP_NONE)
         return NULL;
     *why = DROP_NO_MEMORY;
@@ -95,8 +138,8 @@ static struct udp *udp_new(struct net *net, const struct flow_key *key, uint32_t
         pool_put(&net->udp_pool, u);
         return NULL;
     }
-    if (u->flow.client->mappings >= net->config.udp_per_client_max) {
-        *why = DROP_UDP_CLIENT_LIMIT;
+    *why = client_limit(net, u->flow.client, now_ns);
+    if (*why != DROP_NONE) {
         flow_remove(net, &u->flow);
         pool_put(&net->udp_pool, u);
         return NULL;
@@ -111,18 +154,6 @@ static struct udp *udp_new(struct net *net, const struct flow_key *key, uint32_t
     list_push_back(&u->flow.client->udp_idle, &u->idle_node);
     net->stats.udp_total++;
     net->stats.udp_open++;
-    return u;
-}
-
-static struct udp *udp_open(struct net *net, const struct flow_key *key, uint32_t hash,
-                            const adit_addr *first, enum drop *why)
-{
-    struct udp *u = udp_new(net, key, hash, why);
-
-    if (!u)
-        return NULL;
-    u->first_seen = *first;
-    flow_describe(net, &u->flow, &u->info);
     return u;
 }
 
@@ -184,6 +215,7 @@ void udp_close(struct udp *u, int why)
         return;
     u->is_closing = true;
     u->closed_why = why;
+    net->stats.udp_evicted += why == ADIT_ELIMIT;
     while ((node = list_first(&u->remotes)) != NULL)
         remote_free(u, LIST_ENTRY(node, struct udp_remote, node));
     while ((g = queue_take(u)) != NULL)
@@ -209,33 +241,6 @@ void udp_expire(struct net *net, struct udp *u, uint64_t now_ns)
     (void)net;
     (void)now_ns;
     udp_close(u, ADIT_ETIMEDOUT);
-}
-
-/* NULL: the client has none that is idle. */
-static struct udp *client_idlest(const struct client *c, uint64_t now_ns)
-{
-    struct list *oldest = list_first(&c->udp_idle);
-    struct udp *u = oldest ? LIST_ENTRY(oldest, struct udp, idle_node) : NULL;
-
-    return u && now_ns - u->last_ns >= UDP_EVICT_IDLE_NS ? u : NULL;
-}
-
-bool udp_evict(struct net *net, uint64_t now_ns)
-{
-    for (int class = FLOW_HOLDER_CLASSES - 1; class > 0; class--) {
-        struct list *holders = &net->flows.udp_holders[class], *first = list_pop_front(holders);
-        struct udp *u;
-
-        if (!first)
-            continue;
-        list_push_back(holders, first); /* who is as heavy has its turn next */
-        u = client_idlest(LIST_ENTRY(first, struct client, holder_node), now_ns);
-        if (u) {
-            udp_close(u, ADIT_ELIMIT);
-            return true;
-        }
-    }
-    return false;
 }
 
 void udp_set_timeout(struct udp *u, uint64_t timeout_ns, uint64_t now_ns)
@@ -513,9 +518,11 @@ static struct udp_remote *udp_enter(struct net *net, const struct ip_header *ip,
         return remote_use(u, &seen, now_ns, why);
     if (net_hand_over(net, hash, p, why))
         return NULL;
-    u = udp_open(net, &key, hash, &seen, why);
+    u = udp_new(net, &key, hash, now_ns, why);
     if (!u)
         return NULL;
+    u->first_seen = seen;
+    flow_describe(net, &u->flow, &u->info);
     u->flow.dscp = u->info.dscp = ip->tos >> 2;
     udp_touch(u, now_ns);
     r = remote_use(u, &seen, now_ns, why);

@@ -46,6 +46,9 @@ enum { UDP_REMOTES_PART = 16, UDP_REMOTE_COST = 128, UDP_REMOTES_ALL_MAX = 256 *
 #define UDP_REMOTE_KEEP_NS 1000000000ull
 /* Under memory pressure a mapping that was idle for less than this is not evicted. */
 #define UDP_EVICT_IDLE_NS 1000000000ull
+/* At a limit of mappings the one idle longest ends for a new one, unless it was used this recently: what comes in one burst does
+ * not drive itself out before it is answered. */
+#define UDP_REPLACE_IDLE_NS 10000000ull
 
 struct udp;
 
@@ -123,6 +126,5 @@ void udp_set_timeout(struct udp *u, uint64_t timeout_ns, uint64_t now_ns);
 void udp_close(struct udp *u, int why);
 void udp_free(struct udp *u);
 void udp_expire(struct net *net, struct udp *u, uint64_t now_ns);
-/* Memory is critical: closes an idle mapping of a client that holds many, the one idle longest. False: none found that has
- * been idle for long enough. */
-bool udp_evict(struct net *net, uint64_t now_ns);
+/* Closes a mapping of a client that holds many, the one idle longest. False: none found that has been idle for so long. */
+bool udp_evict(struct net *net, uint64_t now_ns, uint64_t idle_ns);

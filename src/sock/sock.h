@@ -15,7 +15,7 @@ struct sock_config {
     const char *bind_iface; /* borrowed for life */
     uint32_t mark;
     const struct log *log;
-    struct adit_loop *loop; /* whose spare sockets make room where descriptors are out; NULL: none do */
+    struct adit_loop *loop; /* where descriptors are out, room is made there (sock/room.h); NULL: nowhere */
     struct log_limit *log_limit; /* of records about sockets that could not be opened; borrowed for life. NULL: none */
 };
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* spare: see spare.h. */
 #include "sock/spare.h"
-#include <errno.h>
 #include <string.h>
 #include "sock/loop_private.h"
 
@@ -45,14 +44,6 @@ void spares_deinit(struct adit_loop *l)
 {
     spares_close_all(l);
     loop_timer_stop(l, &l->spares.timer);
-}
-
-bool spares_make_room(struct adit_loop *l, int os)
-{
-    if ((os != EMFILE && os != ENFILE) || !l || l->spares.count == 0)
-        return false;
-    spares_deinit(l);
-    return true;
 }
 
 uint32_t spare_server(struct adit_loop *l, const struct sock_config *c, const adit_addr *to, uint32_t mark)

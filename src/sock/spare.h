@@ -15,8 +15,7 @@
  *   - It was a small one, without a move of 16 KiB (its buffers may have grown), without urgent data.
  * A server is remembered from the second dial to it: sockets of those that are met once are closed at once, as ever.
  *
- * They cost no socket its descriptor: who cannot open one has them closed and tries again (spares_make_room()). A splice does
- * without its pipe then, and a name that is being resolved, in a thread of libuv's, may fail.
+ * They cost no socket its descriptor: who cannot open one has them closed (sock/room.h).
  *
  * A spare is taken once the set has told that it hangs up, in a later iteration than it was given: a connection must not see
  * what is told of the one before it. */
@@ -47,9 +46,6 @@ struct spares {
 void spares_init(struct spares *s);
 /* Closes them. Before the loop's memory and wheel go. */
 void spares_deinit(struct adit_loop *l);
-/* A descriptor could not be opened, for `os` (errno). True: they are out, and there were spares, which are closed now: once more.
- * l NULL: there are none. */
-bool spares_make_room(struct adit_loop *l, int os);
 /* What a TCP dial to `to` is known by, for spare_take(); 0: its socket is nothing to keep. */
 uint32_t spare_server(struct adit_loop *l, const struct sock_config *c, const adit_addr *to, uint32_t mark);
 /* One that is registered as `w`, edge-triggered, to be connected and then to be given, closed or moved as any. False: none. */

@@ -14,6 +14,7 @@
 #include "net/net.h"
 #include "sock/dgram.h"
 #include "sock/failure.h"
+#include "sock/room.h"
 
 enum {
     UDP_RELAY_BATCHES_MAX = 8, /* of one wake-up: level-triggered, and others have their turn */
@@ -28,6 +29,7 @@ struct udp_side {
 };
 
 struct udp_relay {
+    struct tenant tenant; /* with a socket; not while it sends: its second socket is not to cost it the first */
     struct adit_loop *loop;
     const struct sock_config *config;
     struct udp *udp;
@@ -39,6 +41,7 @@ static int verdict_of_code(int code)
 {
     switch (code) {
     case ADIT_EREFUSED:
+    case ADIT_ELIMIT: /* no descriptor: a resolver asks the next server at once */
         return ADIT_RESET;
     case ADIT_ENETUNREACH:
     case ADIT_ENOTSUP: /* this host has no such family */
@@ -107,6 +110,7 @@ static void udp_side_ready(struct watch *w, unsigned events)
 {
     struct udp_side *side = LIST_ENTRY(w, struct udp_side, watch);
 
+    tenant_use(w->loop, &side->relay->tenant);
     if (events & WATCH_HANGUP)
         udp_side_tell_failures(side, NULL);
     udp_side_receive(side);
@@ -193,13 +197,35 @@ void udp_relay_ready(struct udp_relay *r)
     adit_dgram d[DGRAM_SEND_MAX];
     int n;
 
+    tenant_end(&r->tenant);
     while ((n = udp_recv(r->udp, d, DGRAM_SEND_MAX)) > 0) {
         udp_relay_send(r, d, n);
         udp_release(r->udp, n);
     }
+    if (r->sides[0].is_open || r->sides[1].is_open)
+        tenant_use(r->loop, &r->tenant);
 }
 
 /* -------------------------------------------------------------------------------------- lifecycle -- */
+
+static void udp_relay_close(struct udp_relay *r)
+{
+    for (int i = 0; i < 2; i++) {
+        if (!r->sides[i].is_open)
+            continue;
+        r->sides[i].is_open = false;
+        watch_remove(&r->sides[i].watch);
+        sock_close(r->sides[i].socket.fd);
+    }
+}
+
+static void udp_relay_leave(struct tenant *t)
+{
+    struct udp_relay *r = LIST_ENTRY(t, struct udp_relay, tenant);
+
+    udp_relay_close(r);
+    udp_close(r->udp, ADIT_ELIMIT);
+}
 
 struct udp_relay *udp_relay_new(struct adit_loop *l, const struct sock_config *c, struct udp *u)
 {
@@ -207,6 +233,7 @@ struct udp_relay *udp_relay_new(struct adit_loop *l, const struct sock_config *c
 
     if (!r)
         return NULL;
+    tenant_init(&r->tenant, udp_relay_leave);
     r->loop = l;
     r->config = c;
     r->udp = u;
@@ -215,15 +242,9 @@ struct udp_relay *udp_relay_new(struct adit_loop *l, const struct sock_config *c
 
 void udp_relay_free(struct udp_relay *r)
 {
-    int i;
-
     if (!r)
         return;
-    for (i = 0; i < 2; i++) {
-        if (!r->sides[i].is_open)
-            continue;
-        watch_remove(&r->sides[i].watch);
-        sock_close(r->sides[i].socket.fd);
-    }
+    tenant_end(&r->tenant);
+    udp_relay_close(r);
     loop_release(r->loop, r, sizeof(*r));
 }

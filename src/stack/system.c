@@ -21,8 +21,8 @@
 #include <unistd.h>
 #include "base/error.h"
 #include "net/nat.h"
+#include "sock/room.h"
 #include "sock/sock.h"
-#include "sock/spare.h"
 #include "stack/kernel_stream.h"
 #include "stack/stack.h"
 #include "stack/system_shortcut.h"
@@ -146,7 +146,7 @@ static void system_accept(struct watch *w, unsigned events)
             system_take(y, fd, &name);
         else if (errno == EAGAIN)
             return;
-        else if (spares_make_room(y->stack->config.loop, errno))
+        else if (room_make(y->stack->config.loop, errno))
             continue;
         else if (errno == EMFILE && system_shed(y, w->fd))
             return; /* its upstream socket goes next; if more flows wait, this is called again */

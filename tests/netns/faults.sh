@@ -8,7 +8,7 @@ set -u
 . "$(dirname "$0")/lib.sh"
 enter "$@"
 arguments "$@"
-need curl curl ping iputils-ping python3 python3
+need curl curl ping iputils-ping prlimit util-linux python3 python3
 
 # What a dead adit may not leave on the host.
 traces()
@@ -123,6 +123,31 @@ forged()
     says "flows made room for others" '^adit: [0-9]+ half-open tcp flows made room for others$' $run/tunnel
 }
 
+# UDP from many more ports than there are descriptors: TCP gets its own, and so does the next datagram.
+udp_from_many_ports()
+{
+    local pid
+    adit_exec=(prlimit --nofile=64:64 "${adit_exec[@]}")
+    open_exec=(prlimit --nofile=64:64 "${open_exec[@]}")
+    tunnel_open
+    "${inside[@]}" "$talk" udp-ports $server4 3000 &
+    pid=$!
+    sleep 1
+    limit_s=10 status 0 "64 descriptors, and UDP from 3,000 ports: a page" "${inside[@]}" curl -sS -m 5 -o /dev/null \
+        http://$server4:8080/page
+    kill -0 $pid
+    report $? "meanwhile"
+    limit_s=10 status 0 "connections too" "${inside[@]}" "$talk" crowd $server4 10 0
+    wait $pid
+    report $? "all was sent"
+    limit_s=10 status 0 "a page afterwards" "${inside[@]}" curl -sS -m 5 -o /dev/null http://$server4:8080/page
+    limit_s=10 status 0 "a datagram from one more port comes back" "${inside[@]}" "$talk" udp-size $server4 100
+    tunnel_close
+    says "those that ended are counted" '^adit: [0-9]+ udp flows made room for others$' $run/tunnel
+    adit_exec=("${adit_exec[@]:2}")
+    open_exec=("${open_exec[@]:2}")
+}
+
 # The soft limit is a default that adit raises for itself, and not for the command.
 soft_limit()
 {
@@ -160,5 +185,5 @@ setup()
 }
 
 setup
-in_turn killed device_deleted two_at_once forged soft_limit few_descriptors
+in_turn killed device_deleted two_at_once forged soft_limit udp_from_many_ports few_descriptors
 finish

@@ -474,6 +474,14 @@ def udp_size(address, *lengths):
         check(not wanted, f"the one of {length} octets did not come back")
 
 
+def udp_ports(address, count):
+    """A datagram from each of so many ports, 1 ms apart; nobody waits for answers."""
+    for number in range(count):
+        with udp_socket(family_of(address)) as sock:
+            sock.sendto(datagram(number, 100), (address, PLAIN_ECHO))
+        time.sleep(0.001)
+
+
 def udp_error(address, *port_and_error):
     """A datagram is answered by this error. Unreachable is told only to who asked for all errors."""
     port, wanted = port_and_error
@@ -497,7 +505,7 @@ def udp_error(address, *port_and_error):
 SERVERS = {UPLOAD: serve_upload, DOWNLOAD: serve_download, WHOLE: serve_whole, RESET: serve_reset,
            OBSERVE: serve_observe, SLOW: serve_slow, RESULTS: serve_results}
 CLIENTS = [upload, download, half_close, exchange, slow_server, slow_client, drip, latency, hold, crowd, refused,
-           reset_by_server, reset_by_client, late, udp_burst, udp_trains, udp_size, udp_error]
+           reset_by_server, reset_by_client, late, udp_burst, udp_trains, udp_size, udp_ports, udp_error]
 
 
 def accept_all(address, port, serve):

@@ -390,8 +390,37 @@ static void all_clients_can_have_so_many_mappings(void **state)
         snprintf(client, sizeof(client), "10.0.%d.2:1000", i);
         assert_int_equal(rig_udp(&rig, client, REMOTE, "x", 1), DROP_NONE);
     }
+    rig.now_ns += UDP_REPLACE_IDLE_NS - 1;
     assert_int_equal(rig_udp(&rig, "10.1.0.2:1000", REMOTE, "x", 1), DROP_UDP_LIMIT);
     assert_int_equal(rig.prepares, 16);
+}
+
+/* From so many ports that each is new; what is in use in between stays, and those that ended wait for their owner meanwhile. */
+static void at_the_limits_the_mapping_idle_longest_ends_for_a_new_one(void **state)
+{
+    const char *others[] = {"10.0.0.3:1", "10.0.0.4:1", "10.0.0.5:1", "10.0.0.6:1", "10.0.0.7:1", "10.0.0.8:1", "10.0.0.9:1",
+                            "10.0.0.10:1", "10.0.0.11:1"};
+    struct udp *used = open_mapping(CLIENT, REMOTE), *other;
+    char client[32];
+
+    (void)state;
+    other = open_mapping("10.0.0.3:1", REMOTE);
+    for (int i = 0; i < 100; i++) {
+        rig.now_ns += UDP_REPLACE_IDLE_NS;
+        assert_int_equal(rig_udp(&rig, CLIENT, REMOTE, "x", 1), DROP_NONE);
+        snprintf(client, sizeof(client), "10.0.0.2:%d", 2000 + i);
+        assert_int_equal(rig_udp(&rig, client, REMOTE, "x", 1), DROP_NONE);
+    }
+    assert_false(used->is_closing);
+    assert_false(other->is_closing);
+    assert_int_equal(rig.net.stats.udp_open, 9);
+    assert_int_equal(rig.net.stats.udp_evicted, 93);
+    rig.now_ns += UDP_REPLACE_IDLE_NS;
+    for (size_t i = 1; i < sizeof(others) / sizeof(others[0]); i++)
+        assert_int_equal(rig_udp(&rig, others[i], REMOTE, "x", 1), DROP_NONE);
+    assert_int_equal(rig.net.stats.udp_open, 16);
+    assert_int_equal(rig.net.stats.udp_evicted, 94); /* of whoever holds most */
+    assert_false(other->is_closing);
 }
 
 static void a_mapping_forgets_the_remote_used_least_recently_but_none_in_use(void **state)
@@ -492,13 +521,13 @@ static void an_idle_mapping_of_whoever_holds_most_is_evicted_first(void **state)
     assert_int_equal(talks_to("10.0.0.3:2", 1), DROP_NONE);
     second = rig_ready_udp(&rig);
     rig.now_ns += UDP_EVICT_IDLE_NS;
-    assert_true(udp_evict(&rig.net, rig.now_ns));
+    assert_true(udp_evict(&rig.net, rig.now_ns, UDP_EVICT_IDLE_NS));
     assert_true(first->is_closing && !second->is_closing && !lone->is_closing);
     assert_int_equal(first->closed_why, ADIT_ELIMIT);
     assert_int_equal(talks_to("10.0.0.3:2", 2), DROP_NONE); /* heaviest, but not idle */
-    assert_true(udp_evict(&rig.net, rig.now_ns));
+    assert_true(udp_evict(&rig.net, rig.now_ns, UDP_EVICT_IDLE_NS));
     assert_true(lone->is_closing && !second->is_closing);
-    assert_false(udp_evict(&rig.net, rig.now_ns));
+    assert_false(udp_evict(&rig.net, rig.now_ns, UDP_EVICT_IDLE_NS));
 }
 
 /* ----------------------------------------------------------------------------------------------- out -- */
@@ -992,6 +1021,7 @@ int main(void)
         T(a_handler_may_close_the_mapping_that_it_is_asked_about),
         T(one_client_can_have_so_many_mappings),
         T(all_clients_can_have_so_many_mappings),
+        T(at_the_limits_the_mapping_idle_longest_ends_for_a_new_one),
         T(a_mapping_forgets_the_remote_used_least_recently_but_none_in_use),
         T(one_client_can_have_so_many_remotes),
         T(when_all_remotes_are_taken_who_holds_most_gives),

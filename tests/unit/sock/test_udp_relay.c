@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -74,6 +75,12 @@ int udp_send(struct udp *u, const adit_dgram *d, int n, uint64_t now_ns)
         } while (at < d[i].len);
     }
     return n;
+}
+
+void udp_close(struct udp *u, int why)
+{
+    assert_int_equal(why, ADIT_ELIMIT);
+    u->is_closing = true;
 }
 
 void udp_unreach(struct udp *u, const adit_addr *real, int verdict, uint64_t now_ns)
@@ -679,6 +686,43 @@ static void a_full_socket_drops_and_counts(void **state)
     rig_close(&r);
 }
 
+/* Both sockets of the mapping, of which the second is opened with the last descriptor, or is none. */
+static void an_idle_mapping_gives_its_sockets_and_a_busy_one_keeps_them(void **state)
+{
+    struct rlimit before, limit;
+    struct udp_rig r;
+    adit_socket s[3];
+
+    (void)state;
+    rig_open(&r);
+    r.config = (struct sock_config){.loop = r.loop};
+    client_queues(&r.a->at, 10, 0);
+    udp_relay_ready(r.relay);
+    s[0] = socket(AF_INET, SOCK_STREAM, 0);
+    getrlimit(RLIMIT_NOFILE, &before);
+    limit = (struct rlimit){.rlim_cur = (rlim_t)s[0], .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    client_queues(&r.b->at, 10, 0);
+    udp_relay_ready(r.relay);
+    assert_false(mapping->udp.is_closing);
+    assert_int_equal(mapping->verdict, ADIT_RESET);
+    limit.rlim_cur++;
+    close(s[0]);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    client_queues(&r.b->at, 10, 0);
+    udp_relay_ready(r.relay);
+    server_read(r.b);
+    assert_int_equal(r.b->count, 1);
+    assert_int_equal(sock_open(&s[0], &r.config, ADIT_SOCKET_TCP, 4, 0, NULL), 0);
+    assert_true(mapping->udp.is_closing);
+    assert_int_equal(sock_open(&s[1], &r.config, ADIT_SOCKET_UDP, 4, 0, NULL), 0);
+    assert_int_equal(sock_open(&s[2], &r.config, ADIT_SOCKET_TCP, 4, 0, NULL), ADIT_ELIMIT);
+    setrlimit(RLIMIT_NOFILE, &before);
+    close(s[0]);
+    close(s[1]);
+    rig_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -699,6 +743,7 @@ int main(void)
         cmocka_unit_test(a_datagram_that_may_not_be_sent_is_told_and_the_others_go_on),
         cmocka_unit_test(a_socket_that_cannot_be_opened_is_an_administrative_refusal),
         cmocka_unit_test(a_full_socket_drops_and_counts),
+        cmocka_unit_test(an_idle_mapping_gives_its_sockets_and_a_busy_one_keeps_them),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
