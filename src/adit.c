@@ -275,7 +275,8 @@ static int instance_fail_threads(adit *a, adit_error *err)
     uv_mutex_lock(&a->mutex);
     a->state = has_begun ? INSTANCE_ENDED : INSTANCE_NEW;
     uv_mutex_unlock(&a->mutex);
-    return error_set(err, ADIT_ELIMIT, 0, "thread", "the system gives no thread", "");
+    return error_set(err, ADIT_ELIMIT, 0, "thread", "the system gives no thread",
+                     "is the limit of threads (ulimit -u) or of memory (ulimit -v) reached?");
 }
 
 /* Of all workers but the first. */
