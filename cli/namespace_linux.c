@@ -7,7 +7,8 @@
  *
  * Refusals come at several places, because each guard sits elsewhere: user.max_user_namespaces at unshare (ENOSPC),
  * kernel.unprivileged_userns_clone (Debian) and seccomp (containers) at unshare (EPERM), AppArmor (Ubuntu 24.04) at the
- * first use of a capability inside. All are answered with the settings as they are on this machine. */
+ * first use of a capability inside. They are answered with the settings as they are on this machine; root without
+ * capabilities, whom Linux lets map no id, is told that. */
 #include "namespace.h"
 #include "privilege.h"
 #include <errno.h>
@@ -79,6 +80,15 @@ static int complain_refused(struct complaint *why, const char *op, int os)
                               "as root");
 }
 
+/* Linux 5.12 and later let uid 0 be mapped only where whoever makes the namespace has CAP_SETFCAP. */
+static int complain_root_unmapped(struct complaint *why)
+{
+    complaint_what(why, "root without the capability CAP_SETFCAP cannot have a user namespace");
+    complaint_evidence(why, "/proc/self/uid_map: %s", strerror(EPERM));
+    return complaint_fix(why, "run adit as an ordinary user, or as root with CAP_SYS_ADMIN and "
+                              "CAP_NET_ADMIN");
+}
+
 static int user_enter(struct complaint *why)
 {
     char uid_map[64], gid_map[64];
@@ -88,6 +98,8 @@ static int user_enter(struct complaint *why)
     if (unshare(CLONE_NEWUSER))
         return complain_refused(why, "unshare(CLONE_NEWUSER)", errno);
     int error = file_write("/proc/self/uid_map", uid_map);
+    if (error == EPERM && uid == 0)
+        return complain_root_unmapped(why);
     if (error)
         return complain_refused(why, "/proc/self/uid_map", error);
     error = file_write("/proc/self/setgroups", "deny"); /* without it gid_map may not be written */

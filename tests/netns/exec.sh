@@ -272,6 +272,9 @@ time.sleep(30)' >$run/held &
         'echo 0 >/proc/sys/user/max_user_namespaces
          exec setpriv --bounding-set=-all "$1" exec -- touch $run/ran' sh "$adit"
     says "shows the setting" 'user.max_user_namespaces = 0'
+    status 125 "root without capabilities" setpriv --bounding-set=-all "${adit_exec[@]}" -- touch $run/ran
+    says "is told which one is missing" 'root without the capability CAP_SETFCAP'
+    says "and what to do" 'fix .*ordinary user'
     [ ! -e $run/ran ]
     report $? "none of these commands was started"
 }
