@@ -221,12 +221,12 @@ static void start(void)
 }
 
 /* A packet to one side; one that finds no room within 100 ms is lost. */
-static void put(int fd, const void *packet, size_t len)
+/* False: the queue has been full for long, and the packet is lost. */
+static bool put(int fd, const void *packet, size_t len)
 {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
 
-    if (poll(&p, 1, 100) == 1)
-        (void)!send(fd, packet, len, MSG_DONTWAIT);
+    return poll(&p, 1, 100) == 1 && send(fd, packet, len, MSG_DONTWAIT) == (ssize_t)len;
 }
 
 /* What a router would say about a packet of 192.0.2.1 or whomever. */
@@ -265,8 +265,7 @@ static void pass(int from)
     } else if (w.narrow_bytes == 0 || (size_t)len <= w.narrow_bytes) {
         put(w.near[0], packet, (size_t)len);
     } else {
-        w.too_big++;
-        put(w.near[2], error, icmp_error_about(error, packet, (size_t)len, ICMP_TOO_BIG, w.narrow_bytes));
+        w.too_big += put(w.near[2], error, icmp_error_about(error, packet, (size_t)len, ICMP_TOO_BIG, w.narrow_bytes));
     }
 }
 
