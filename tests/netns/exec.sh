@@ -64,11 +64,11 @@ said_lines()
     [ "$(wc -l <$run/said)" = "$1" ]
 }
 
-# A shell's background ignores SIGINT and SIGQUIT, which no trap would change.
+# A shell's background ignores SIGINT and SIGQUIT, and nohup SIGHUP, which no trap would change.
 signals_pass_through()
 {
     local pid lines=1 signal
-    env --default-signal=INT,QUIT "${adit_exec[@]}" -- sh -c 'for s in HUP INT QUIT USR1 USR2; do trap "echo $s" $s; done
+    env --default-signal=HUP,INT,QUIT "${adit_exec[@]}" -- sh -c 'for s in HUP INT QUIT USR1 USR2; do trap "echo $s" $s; done
         trap "exit 42" TERM; echo ready; while :; do sleep 0.05; done' >$run/said &
     pid=$!
     wait_for said_lines 1
