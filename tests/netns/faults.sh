@@ -108,7 +108,7 @@ forged()
 {
     local flood page
     tunnel_open
-    page=("${inside[@]}" curl -sS -m 8 -o /dev/null -w '%{time_total} s\n' http://$server4:8080/page)
+    page=("${inside[@]}" curl -sS -m 8 -o /dev/null -w '%{time_total} s\n' "http://$server4:8080/page")
     "${inside[@]}" python3 "$here/crafted.py" forged $server4 24000 2000 &
     flood=$!
     sleep 5
