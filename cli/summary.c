@@ -67,8 +67,8 @@ void summary_print(FILE *to, const adit_stats *s, const char *stack, double seco
     if (s->shortcut_packets > 0)
         fprintf(to, "adit: %s in %" PRIu64 " packets turned round in the kernel\n",
                 summary_bytes(s->shortcut_bytes, in), s->shortcut_packets);
-    if (s->tcp_displaced > 0)
-        fprintf(to, "adit: %" PRIu64 " half-open tcp flows made room for others\n", s->tcp_displaced);
+    if (s->tcp_evicted > 0)
+        fprintf(to, "adit: %" PRIu64 " half-open tcp flows made room for others\n", s->tcp_evicted);
     if (s->handed_over > 0)
         fprintf(to, "adit: %" PRIu64 " packets handed over from worker to worker\n", s->handed_over);
     if (s->udp_evicted > 0)

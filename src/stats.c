@@ -50,7 +50,7 @@ static void stats_collect(const struct worker *w, adit_stats *s)
         .udp_evicted = n->udp_evicted,
         .icmp_total = n->icmp_total,
         .handed_over = n->handed_over,
-        .tcp_displaced = n->tcp_displaced,
+        .tcp_evicted = n->tcp_evicted,
         .memory_used_bytes = w->memory.used_bytes,
         .memory_peak_bytes = w->memory.peak_bytes,
         .memory_budget_bytes = w->memory.budget_bytes,

@@ -273,7 +273,7 @@ typedef struct adit_stats {
     uint64_t tcp_kernel_open, tcp_kernel_total; /* of tcp_open and tcp_total: those that the host's kernel terminates */
     uint64_t shortcut_packets, shortcut_bytes; /* engine "bpf": what was turned round in the kernel, not in rx or tx */
     uint64_t handed_over; /* packets that came to another worker than their flow's */
-    uint64_t tcp_displaced; /* half-open flows that made room for others, since their clients did not answer: SYNs were forged */
+    uint64_t tcp_evicted; /* half-open flows that made room for others, since their clients did not answer: SYNs were forged */
     uint64_t udp_evicted; /* mappings that ended early, for a limit: of mappings, memory or descriptors */
 } adit_stats;
 /* Any thread; never waits for a worker. On the loop's thread it is exact, elsewhere at most 10 ms old. The sum over the

@@ -37,8 +37,8 @@ static bool handshake_make_room(struct net *net, const struct client *c, uint64_
     net->env.random(net->env.ctx, &lot, sizeof(lot));
     if (now_ns - h->since_ns < HANDSHAKE_NS + lot % HANDSHAKE_NS)
         return false;
-    net->stats.tcp_displaced++;
-    net->tcp_ops->displace(net->tcp, h->flow);
+    net->stats.tcp_evicted++;
+    net->tcp_ops->evict(net->tcp, h->flow);
     return true;
 }
 

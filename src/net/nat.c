@@ -884,7 +884,7 @@ static void nat_expire(void *tcp, struct flow *flow, uint64_t now_ns)
     }
 }
 
-static void nat_displace(void *tcp, struct flow *f)
+static void nat_evict(void *tcp, struct flow *f)
 {
     (void)tcp;
     flow_end(nat_of_flow(f), ADIT_ELIMIT);
@@ -906,7 +906,7 @@ static const struct net_tcp_ops nat_ops = {
     .icmp_error = nat_icmp_error,
     .expire = nat_expire,
     .output = nat_output,
-    .displace = nat_displace,
+    .evict = nat_evict,
 };
 
 int nat_init(struct nat *n, struct net *net, size_t flow_bytes, const adit_addr *listeners, size_t listeners_count)

@@ -48,7 +48,7 @@ struct net_tcp_ops {
     /* Sends what the flow has to send. False: the device is full; it stays on the output list. */
     bool (*output)(void *tcp, struct flow *f, uint64_t now_ns);
     /* Ends a flow whose handshake has lasted for long, since another one is to have its place (net/handshake.h). */
-    void (*displace)(void *tcp, struct flow *f);
+    void (*evict)(void *tcp, struct flow *f);
     /* Memory is HIGH: gives up what can be given up without loss. May be NULL. */
     void (*relieve)(void *tcp, uint64_t now_ns);
 };
@@ -103,7 +103,7 @@ struct net_config { /* copied; strings borrowed for life */
 struct net_stats {
     uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
     uint64_t tcp_total, tcp_rejected, tcp_open, tcp_half_open, tcp_time_wait;
-    uint64_t tcp_displaced; /* half-open flows that ended for others */
+    uint64_t tcp_evicted; /* half-open flows that ended for others */
     uint64_t tcp_kernel_total, tcp_kernel_open; /* those of them that the host's kernel terminates */
     uint64_t tcp_segments_retransmitted, tcp_fast_retransmits, tcp_timeouts;
     uint64_t udp_total, udp_open, udp_evicted, icmp_total; /* udp_evicted: ended for a limit: of mappings, memory, descriptors */

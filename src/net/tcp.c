@@ -42,7 +42,7 @@ static const struct net_tcp_ops net_ops = {
     .icmp_error = tcp_icmp_error,
     .expire = tcp_expire,
     .output = tcp_output,
-    .displace = tcp_displace,
+    .evict = tcp_evict,
     .relieve = tcp_relieve,
 };
 

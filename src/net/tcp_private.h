@@ -382,7 +382,7 @@ void tcp_send_challenge(struct tcp *t);
 void tcp_set_timer(struct tcp *t, enum tcp_timer which, uint64_t deadline_ns); /* WHEEL_NEVER: stop */
 void tcp_expire(void *engine, struct flow *f, uint64_t now_ns);
 /* Its handshake ends for another flow (net/handshake.h). */
-void tcp_displace(void *engine, struct flow *f);
+void tcp_evict(void *engine, struct flow *f);
 /* Memory is short: out-of-order queues and what waits in TIME-WAIT go. */
 void tcp_relieve(void *engine, uint64_t now_ns);
 /* What the life timer waits for in this state. */

@@ -319,7 +319,7 @@ void tcp_expire(void *engine, struct flow *f, uint64_t now_ns)
         tcp_set_wheel(t);
 }
 
-void tcp_displace(void *engine, struct flow *f)
+void tcp_evict(void *engine, struct flow *f)
 {
     struct tcp *t = tcp_of_flow(f);
 

@@ -548,7 +548,7 @@ int loop_new(struct adit_loop **out, const struct loop_config *c, adit_error *er
     bins_init(&l->bins, loop_memory(l));
     pipe_pool_init(&l->pipes, loop_memory(l));
     spares_init(&l->spares);
-    list_init(&l->tenants);
+    list_init(&l->reclaimables);
     list_init(&l->tasks);
     list_init(&l->leftovers);
     l->now_ns = loop_clock_ns(l);
@@ -595,7 +595,7 @@ void loop_free(struct adit_loop *l)
     loop_release_leftovers(l);
     spares_deinit(l);
     loop_close_uv(l);
-    assert(list_is_empty(&l->tasks) && list_is_empty(&l->tenants) && l->wheel.count == 0);
+    assert(list_is_empty(&l->tasks) && list_is_empty(&l->reclaimables) && l->wheel.count == 0);
     uv_mutex_destroy(&l->lock);
     ready_close(&l->ready);
     free(l->slots);

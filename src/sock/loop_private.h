@@ -48,7 +48,7 @@ struct adit_loop {
     void *scratch;
     struct pipe_pool pipes;
     struct spares spares;
-    struct list tenants; /* used least recently first */
+    struct list reclaimables; /* used least recently first */
     uint64_t iterations;
     void (*wake_fn)(void *arg);
     void *wake_arg;

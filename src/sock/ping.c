@@ -19,7 +19,7 @@
 #include "base/hash.h"
 #include "net/icmp.h"
 #include "sock/failure.h"
-#include "sock/room.h"
+#include "sock/reclaim.h"
 
 enum {
     PING_BATCH_MAX = 16, /* replies, and errors, of one wake-up: the sockets are level-triggered */
@@ -32,7 +32,7 @@ enum {
 
 struct ping_socket {
     struct watch watch;
-    struct tenant tenant;
+    struct reclaimable reclaimable;
     struct loop_timer idle;
     struct list node;
     struct ping *ping;
@@ -62,7 +62,7 @@ static void ping_socket_close(struct ping_socket *s)
 {
     hash_remove(&s->ping->table, s->hash, s);
     list_remove(&s->node);
-    tenant_end(&s->tenant);
+    reclaimable_end(&s->reclaimable);
     loop_timer_stop(s->ping->loop, &s->idle);
     watch_remove(&s->watch);
     sock_close(s->watch.fd);
@@ -74,9 +74,9 @@ static void ping_socket_expire(struct loop_timer *t)
     ping_socket_close(LIST_ENTRY(t, struct ping_socket, idle));
 }
 
-static void ping_socket_leave(struct tenant *t)
+static void ping_socket_reclaim(struct reclaimable *t)
 {
-    ping_socket_close(LIST_ENTRY(t, struct ping_socket, tenant));
+    ping_socket_close(LIST_ENTRY(t, struct ping_socket, reclaimable));
 }
 
 static struct ping_socket *ping_find(const struct ping *p, const struct flow_key *key,
@@ -158,7 +158,7 @@ static int ping_socket_new(struct ping *p, struct ping_socket **out, const struc
     s->id = p->next_id++;
     list_init(&s->node);
     loop_timer_init(&s->idle, ping_socket_expire);
-    tenant_init(&s->tenant, ping_socket_leave);
+    reclaimable_init(&s->reclaimable, ping_socket_reclaim);
     if (!hash_insert(&p->table, s->hash, s))
         goto fail_memory;
     rc = watch_add(p->loop, &s->watch, fd, ADIT_READ, false, ping_ready);
@@ -237,7 +237,7 @@ int ping_request(struct ping *p, const struct flow_key *key, const adit_addr *re
     if (!s && (rc = ping_socket_new(p, &s, key, real, mark)) < 0)
         return rc;
     loop_timer_set(p->loop, &s->idle, loop_now_ns(p->loop) + p->idle_ns);
-    tenant_use(p->loop, &s->tenant);
+    reclaimable_use(p->loop, &s->reclaimable);
     ping_set_ttl(s, ttl);
     return ping_send(s, m);
 }

@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <uv.h>
 #include "base/error.h"
-#include "sock/room.h"
+#include "sock/reclaim.h"
 
 /* What one call of sock_open() is about. */
 struct sock_wish {
@@ -44,7 +44,7 @@ static int sock_make(adit_socket *out, const struct sock_config *c, const struct
     if (!c->socket) {
         do
             *out = socket(domain, w->type | SOCK_NONBLOCK | SOCK_CLOEXEC, w->protocol);
-        while (*out < 0 && room_make(c->loop, errno));
+        while (*out < 0 && reclaim_fd(c->loop, errno));
         return *out < 0 ? errno : 0;
     }
     *out = c->socket(c->socket_ctx, w->purpose, w->family, w->type);

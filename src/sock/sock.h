@@ -15,7 +15,7 @@ struct sock_config {
     const char *bind_iface; /* borrowed for life */
     uint32_t mark;
     const struct log *log;
-    struct adit_loop *loop; /* where descriptors are out, room is made there (sock/room.h); NULL: nowhere */
+    struct adit_loop *loop; /* where descriptors are out, some are reclaimed there (sock/reclaim.h); NULL: nowhere */
     struct log_limit *log_limit; /* of records about sockets that could not be opened; borrowed for life. NULL: none */
 };
 

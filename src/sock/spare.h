@@ -15,7 +15,7 @@
  *   - It was a small one, without a move of 16 KiB (its buffers may have grown), without urgent data.
  * A server is remembered from the second dial to it: sockets of those that are met once are closed at once, as ever.
  *
- * They cost no socket its descriptor: who cannot open one has them closed (sock/room.h).
+ * They cost no socket its descriptor: who cannot open one has them closed (sock/reclaim.h).
  *
  * A spare is taken once the set has told that it hangs up, in a later iteration than it was given: a connection must not see
  * what is told of the one before it. */

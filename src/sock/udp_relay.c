@@ -14,7 +14,7 @@
 #include "net/net.h"
 #include "sock/dgram.h"
 #include "sock/failure.h"
-#include "sock/room.h"
+#include "sock/reclaim.h"
 
 enum {
     UDP_RELAY_BATCHES_MAX = 8, /* of one wake-up: level-triggered, and others have their turn */
@@ -29,7 +29,7 @@ struct udp_side {
 };
 
 struct udp_relay {
-    struct tenant tenant; /* with a socket; not while it sends: its second socket is not to cost it the first */
+    struct reclaimable reclaimable; /* with a socket; not while it sends: its second socket is not to cost it the first */
     struct adit_loop *loop;
     const struct sock_config *config;
     struct udp *udp;
@@ -110,7 +110,7 @@ static void udp_side_ready(struct watch *w, unsigned events)
 {
     struct udp_side *side = LIST_ENTRY(w, struct udp_side, watch);
 
-    tenant_use(w->loop, &side->relay->tenant);
+    reclaimable_use(w->loop, &side->relay->reclaimable);
     if (events & WATCH_HANGUP)
         udp_side_tell_failures(side, NULL);
     udp_side_receive(side);
@@ -197,13 +197,13 @@ void udp_relay_ready(struct udp_relay *r)
     adit_dgram d[DGRAM_SEND_MAX];
     int n;
 
-    tenant_end(&r->tenant);
+    reclaimable_end(&r->reclaimable);
     while ((n = udp_recv(r->udp, d, DGRAM_SEND_MAX)) > 0) {
         udp_relay_send(r, d, n);
         udp_release(r->udp, n);
     }
     if (r->sides[0].is_open || r->sides[1].is_open)
-        tenant_use(r->loop, &r->tenant);
+        reclaimable_use(r->loop, &r->reclaimable);
 }
 
 /* -------------------------------------------------------------------------------------- lifecycle -- */
@@ -219,9 +219,9 @@ static void udp_relay_close(struct udp_relay *r)
     }
 }
 
-static void udp_relay_leave(struct tenant *t)
+static void udp_relay_reclaim(struct reclaimable *t)
 {
-    struct udp_relay *r = LIST_ENTRY(t, struct udp_relay, tenant);
+    struct udp_relay *r = LIST_ENTRY(t, struct udp_relay, reclaimable);
 
     udp_relay_close(r);
     udp_close(r->udp, ADIT_ELIMIT);
@@ -233,7 +233,7 @@ struct udp_relay *udp_relay_new(struct adit_loop *l, const struct sock_config *c
 
     if (!r)
         return NULL;
-    tenant_init(&r->tenant, udp_relay_leave);
+    reclaimable_init(&r->reclaimable, udp_relay_reclaim);
     r->loop = l;
     r->config = c;
     r->udp = u;
@@ -244,7 +244,7 @@ void udp_relay_free(struct udp_relay *r)
 {
     if (!r)
         return;
-    tenant_end(&r->tenant);
+    reclaimable_end(&r->reclaimable);
     udp_relay_close(r);
     loop_release(r->loop, r, sizeof(*r));
 }

@@ -14,7 +14,7 @@
 #include "stack/conn.h"
 #include <string.h>
 #include <uv.h>
-#include "sock/room.h"
+#include "sock/reclaim.h"
 
 void conn_pool_init(struct stack *s)
 {
@@ -639,7 +639,7 @@ int adit_conn_take_fd(adit_conn *c, adit_socket *s)
     }
     do
         err = uv_socketpair(SOCK_STREAM, 0, pair, UV_NONBLOCK_PIPE, UV_NONBLOCK_PIPE);
-    while (err && room_make(c->stack->config.loop, -err));
+    while (err && reclaim_fd(c->stack->config.loop, -err));
     if (err)
         return ADIT_ELIMIT;
     err = adit_conn_relay(c, pair[1]);

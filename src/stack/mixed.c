@@ -113,11 +113,11 @@ static bool mixed_output(void *tcp, struct flow *f, uint64_t now_ns)
     return h->tcp_ops->output(h->tcp, f, now_ns);
 }
 
-static void mixed_displace(void *tcp, struct flow *f)
+static void mixed_evict(void *tcp, struct flow *f)
 {
     const struct mixed_half *h = half_of_flow(tcp, f);
 
-    h->tcp_ops->displace(h->tcp, f);
+    h->tcp_ops->evict(h->tcp, f);
 }
 
 static void mixed_relieve(void *tcp, uint64_t now_ns)
@@ -132,7 +132,7 @@ static const struct net_tcp_ops mixed_tcp_ops = {
     .icmp_error = mixed_icmp_error,
     .expire = mixed_expire,
     .output = mixed_output,
-    .displace = mixed_displace,
+    .evict = mixed_evict,
     .relieve = mixed_relieve,
 };
 

@@ -21,7 +21,7 @@
 #include <unistd.h>
 #include "base/error.h"
 #include "net/nat.h"
-#include "sock/room.h"
+#include "sock/reclaim.h"
 #include "sock/sock.h"
 #include "stack/kernel_stream.h"
 #include "stack/stack.h"
@@ -146,7 +146,7 @@ static void system_accept(struct watch *w, unsigned events)
             system_take(y, fd, &name);
         else if (errno == EAGAIN)
             return;
-        else if (room_make(y->stack->config.loop, errno))
+        else if (reclaim_fd(y->stack->config.loop, errno))
             continue;
         else if (errno == EMFILE && system_shed(y, w->fd))
             return; /* its upstream socket goes next; if more flows wait, this is called again */

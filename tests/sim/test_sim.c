@@ -29,7 +29,7 @@ static uint64_t env_number(const char *name, uint64_t otherwise)
 struct coverage {
     uint64_t states;
     uint64_t drops[DROP_COUNT];
-    uint64_t seeds, megabytes, timeouts, retransmitted, displaced;
+    uint64_t seeds, megabytes, timeouts, retransmitted, evicted;
     uint64_t large; /* worlds in which some flow was to move 1 MiB or more each way */
 };
 
@@ -157,7 +157,7 @@ static void coverage_add(struct coverage *c, const struct sim *s)
 
         c->states |= h->engine.states_visited;
         c->timeouts += h->net.stats.tcp_timeouts;
-        c->displaced += h->net.stats.tcp_displaced;
+        c->evicted += h->net.stats.tcp_evicted;
         c->retransmitted += h->net.stats.tcp_segments_retransmitted;
         for (int d = 0; d < DROP_COUNT; d++)
             c->drops[d] += h->net.stats.drops[d];
@@ -201,7 +201,7 @@ static void check_coverage(const struct coverage *c)
             missed++;
         }
     assert_int_equal(missed, 0);
-    assert_true(c->displaced > 0);
+    assert_true(c->evicted > 0);
     assert_true(c->large * 2 > c->seeds);
 }
 

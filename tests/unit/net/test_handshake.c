@@ -15,8 +15,8 @@ struct seat {
 struct handshake_rig {
     struct net_rig r;
     struct seat seats[PLACES];
-    const struct flow *displaced; /* the last one */
-    unsigned displaced_count;
+    const struct flow *evicted; /* the last one */
+    unsigned evicted_count;
 };
 
 static void seat_leave(struct handshake_rig *h, struct seat *s)
@@ -28,16 +28,16 @@ static void seat_leave(struct handshake_rig *h, struct seat *s)
     s->is_free = true;
 }
 
-static void on_displace(void *tcp, struct flow *f)
+static void on_evict(void *tcp, struct flow *f)
 {
     struct handshake_rig *h = tcp;
 
-    h->displaced = f;
-    h->displaced_count++;
+    h->evicted = f;
+    h->evicted_count++;
     seat_leave(h, LIST_ENTRY(f, struct seat, flow));
 }
 
-static const struct net_tcp_ops tcp_ops = {.displace = on_displace};
+static const struct net_tcp_ops tcp_ops = {.evict = on_evict};
 
 static int handshake_up(void **state)
 {
@@ -97,7 +97,7 @@ static void below_the_limit_nobody_has_to_go(void **state)
     seat_take(h, 2);
     h->r.now_ns += 100 * RIG_SECOND_NS;
     assert_true(has_room(h, NULL));
-    assert_int_equal(h->displaced_count, 0);
+    assert_int_equal(h->evicted_count, 0);
 }
 
 static void the_oldest_makes_room_once_its_client_would_have_answered(void **state)
@@ -114,9 +114,9 @@ static void the_oldest_makes_room_once_its_client_would_have_answered(void **sta
         assert_false(has_room(h, NULL));
     h->r.now_ns += RIG_SECOND_NS;
     assert_true(has_room(h, NULL));
-    assert_ptr_equal(h->displaced, &first->flow);
-    assert_int_equal(h->displaced_count, 1);
-    assert_int_equal(h->r.net.stats.tcp_displaced, 1);
+    assert_ptr_equal(h->evicted, &first->flow);
+    assert_int_equal(h->evicted_count, 1);
+    assert_int_equal(h->r.net.stats.tcp_evicted, 1);
 }
 
 static void who_has_spoken_or_was_not_answered_yet_stays(void **state)
@@ -127,7 +127,7 @@ static void who_has_spoken_or_was_not_answered_yet_stays(void **state)
     handshake_end(&seat_take(h, 2)->handshake);
     h->r.now_ns += 100 * RIG_SECOND_NS;
     assert_false(has_room(h, NULL));
-    assert_int_equal(h->displaced_count, 0);
+    assert_int_equal(h->evicted_count, 0);
 }
 
 static void at_a_clients_limit_one_of_its_own_makes_room(void **state)
@@ -140,7 +140,7 @@ static void at_a_clients_limit_one_of_its_own_makes_room(void **state)
     own = seat_take(h, 3);
     h->r.now_ns += 2 * RIG_SECOND_NS;
     assert_true(has_room(h, own->flow.client));
-    assert_ptr_equal(h->displaced, &own->flow);
+    assert_ptr_equal(h->evicted, &own->flow);
 }
 
 /* Nobody answers, all places are taken at once, and five times as many SYNs come in a second as there are places: who repeats

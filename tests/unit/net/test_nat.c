@@ -499,7 +499,7 @@ static void a_client_that_does_not_answer_makes_room_for_a_new_flow(void **state
     (void)pending_after(&n, silent, "10.0.0.2:5003", REMOTE);
     assert_int_equal(answered->state, NAT_ACCEPTING);
     assert_int_equal(thinks->state, NAT_PENDING);
-    assert_int_equal(n.r.net.stats.tcp_displaced, 1);
+    assert_int_equal(n.r.net.stats.tcp_evicted, 1);
     assert_int_equal(n.nat.half_open, 3);
     n.r.now_ns += 5 * RIG_SECOND_NS;
     assert_int_equal(send_flags(&n, "10.0.0.2:5004", REMOTE, TCP_SYN, 1), DROP_TCP_SYN_LIMIT);

@@ -189,7 +189,7 @@ static void a_client_that_does_not_answer_makes_room_for_a_new_flow(void **state
     assert_int_equal(tcp_stream(silent)->ops->why(tcp_stream(silent)), ADIT_ELIMIT);
     assert_int_equal(thinks->state, TCP_PENDING);
     assert_int_equal(answered->state, TCP_ESTABLISHED);
-    assert_int_equal(r.net.stats.tcp_displaced, 1);
+    assert_int_equal(r.net.stats.tcp_evicted, 1);
     assert_int_equal(in_syn(&r, 4), DROP_TCP_SYN_LIMIT); /* both handlers think */
     tcp_stream(silent)->ops->free(tcp_stream(silent));
     tcp_notify(thinks);

@@ -4,7 +4,7 @@
 #include "rig.h"
 #include "spares.h"
 #include "sock/dial.h"
-#include "sock/room.h"
+#include "sock/reclaim.h"
 
 #define FIVE_SECONDS_NS 5000000000ull
 
@@ -275,12 +275,12 @@ static void spares_are_closed_for_no_other_reason(void **state)
 
     (void)state;
     rig_open_with_a_spare(&r);
-    assert_false(room_make(r.loop, EACCES));
+    assert_false(reclaim_fd(r.loop, EACCES));
     assert_int_equal(r.loop->spares.count, 1);
-    assert_true(room_make(r.loop, ENFILE));
+    assert_true(reclaim_fd(r.loop, ENFILE));
     assert_int_equal(r.loop->spares.count, 0);
-    assert_false(room_make(r.loop, ENFILE));
-    assert_false(room_make(NULL, ENFILE));
+    assert_false(reclaim_fd(r.loop, ENFILE));
+    assert_false(reclaim_fd(NULL, ENFILE));
     rig_close(&r);
 }
 

@@ -318,7 +318,7 @@ static void a_flow_of_either_half_makes_room_for_one_of_the_other(void **state)
     syn(m, CLIENT, "1.2.3.4:82");
     assert_int_equal(m->closeds, 2);
     assert_string_equal(adit_conn_stack(m->conn), "system");
-    assert_int_equal(m->r.net.stats.tcp_displaced, 2);
+    assert_int_equal(m->r.net.stats.tcp_evicted, 2);
 }
 
 static void a_flow_that_prepare_accepted_is_put_to_the_kernel_at_once(void **state)
